@@ -1,0 +1,123 @@
+"""The command line that all figures share: run, --plan, --status."""
+
+import argparse
+import logging
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import workloads
+from experiments.study import ConfigError, EngineError, Study
+
+MakeStudies = Callable[..., list[Study]]
+
+
+def main(
+    description: str | None, panels: Mapping[str, str], studies: MakeStudies, argv: list[str] | None = None
+) -> int:
+    """Runs one figure's command and returns its exit code; what goes wrong is told in one line.
+
+    Args:
+      description: the figure's docstring, shown by --help.
+      panels: workload of each panel.
+      studies: makes the studies of one panel from a workload's configuration.
+      argv: arguments, `sys.argv` if None.
+    """
+    logging.basicConfig(format="%(message)s")
+    flags, overrides = _parse(description, panels, argv)
+    try:
+        selected = [panels[panel] for panel in flags.panel] if flags.panel else list(panels.values())
+        configs = [workloads.load(workload, flags.scale, overrides) for workload in selected]
+        wanted = [study for config in configs for study in studies(config, bound=flags.bound == "on")]
+        if flags.plan:
+            print(plan(wanted, flags.seconds_per_update))
+        elif flags.status:
+            print(status(wanted, flags.runs))
+        else:
+            _run(wanted, flags)
+    except KeyboardInterrupt:
+        print("stopped; finished trials are kept, the same command goes on from here", file=sys.stderr)
+        return 130
+    except (ConfigError, EngineError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parse(
+    description: str | None, panels: Mapping[str, str], argv: list[str] | None
+) -> tuple[argparse.Namespace, dict[str, str]]:
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--scale", choices=workloads.SCALES, required=True)
+    parser.add_argument("--panel", choices=sorted(panels), action="append", help="only this panel; may be repeated")
+    parser.add_argument("--plan", action="store_true", help="print what would run, and stop")
+    parser.add_argument("--status", action="store_true", help="print what has run, and stop")
+    parser.add_argument("--bound", choices=("on", "off"), default="on", help="off: train every trial to its budget")
+    parser.add_argument("--workers", type=_positive, help="local worker processes (default: one a core; paper: 1)")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster to use instead, e.g. tcp://host:8786")
+    parser.add_argument("--engine", choices=("dask", "inline"), default="dask", help="inline: train in this process")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the raw runs")
+    parser.add_argument("--seconds-per-update", type=float, help="for --plan; default: as measured for the workload")
+    parser.epilog = "--config.KEY=VALUE changes one setting of the workload, e.g. --config.batch_size=64"
+    flags, rest = parser.parse_known_args(argv)
+    overrides = {}
+    for argument in rest:
+        key, equals, value = argument.partition("=")
+        if not (key.startswith("--config.") and equals):
+            parser.error(f"unknown argument {argument}")
+        overrides[key.removeprefix("--config.")] = value
+    return flags, overrides
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be >= 1, got {value}")
+    return value
+
+
+def plan(studies: Sequence[Study], seconds_per_update: float | None = None) -> str:
+    """What the studies would run, as a table: at most, since the bound stops most trials early."""
+    rows: list[tuple[Any, ...]] = []
+    for study in studies:
+        trials = study.searches * study.trials
+        updates = trials * study.budget_steps
+        seconds = seconds_per_update or study.config["seconds_per_update"] or math.nan
+        fresh = study.fresh_examples(updates)
+        rows.append((f"{study.workload} {study.setting}", trials, updates, fresh, updates * seconds / 3600))
+    rows.append(("all, at most", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
+    lines = [f"{'study':58} {'trials':>7} {'updates':>14} {'fresh examples':>17} {'hours':>9}"]
+    for name, *numbers, row_hours in rows:
+        told = "unknown" if math.isnan(row_hours) else f"{row_hours:,.1f}"
+        lines.append("{:58} {:7,} {:14,} {:17,.0f} {:>9}".format(name, *numbers, told))
+    lines.append("Trials: feasible ones; infeasible ones are replaced. Hours: of one worker, no trial stopped early.")
+    if math.isnan(rows[-1][-1]):
+        lines.append("Unknown hours: no update of this size has been timed here; give --seconds-per-update.")
+    return "\n".join(lines)
+
+
+def status(studies: Sequence[Study], root: Path) -> str:
+    """What has run, a line a study."""
+    from experiments.engine import Progress  # imports SciPy
+
+    lines = [f"{'study':58} {'complete':>9} {'bounded':>8} {'infeasible':>11} {'wanted':>7} {'best fresh':>14}"]
+    for study in studies:
+        progress = Progress([study], root)
+        counts, best = progress.counts(), progress.best_fresh_examples(0)
+        lines.append(
+            f"{study.workload + ' ' + study.setting:58} {counts['complete']:9} {counts['bounded']:8} "
+            f"{counts['infeasible']:11} {len(progress.open_tasks()):7} {'-' if best is None else f'{best:,.0f}':>14}"
+        )
+    return "\n".join(lines)
+
+
+def _run(studies: Sequence[Study], flags: argparse.Namespace) -> None:
+    from experiments import engine
+
+    engine.run(studies, root=flags.runs, engine=flags.engine, workers=flags.workers, scheduler=flags.scheduler)
+    print(status(studies, flags.runs))
+    print(f"next: python -m analysis.collect --scale={flags.scale} --runs={flags.runs}")

@@ -1,0 +1,32 @@
+"""Figure 3: with e = 2, every echoing variant reaches the target with fewer fresh examples than the baseline.
+
+    python -m experiments.figure3 --scale=small             the studies (resumable; see --plan for the hours)
+    python -m experiments.figure3 --scale=small --plan      what that will run
+    python -m analysis.figure3 --scale=small                the plot, beside the paper's
+
+The paper's exception is batch echoing on ResNet-50. Echoing earlier in the pipeline helps more, and echoing before
+augmentation comes near one fresh example's worth for each echoed one.
+"""
+
+import sys
+
+from ml_collections import ConfigDict
+
+from experiments.command_line import main
+from experiments.study import Study, make_study
+
+PANELS = {"a": "transformer_lm1b"}
+ECHO_FACTOR = 2
+
+
+def studies(config: ConfigDict, *, bound: bool = True) -> list[Study]:
+    """The studies of one panel: each variant of a workload at its default sizes."""
+    variants = [variant for variant in config.budget_fresh_examples if variant != "baseline"]
+    return [
+        make_study(config, "baseline", 1, bound=bound),
+        *(make_study(config, variant, ECHO_FACTOR, bound=bound) for variant in variants),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main(__doc__, PANELS, studies))

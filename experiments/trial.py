@@ -1,0 +1,219 @@
+"""Trains one trial until its target, its divergence, its bound or its budget."""
+
+import functools
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tensorflow as tf
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from experiments.study import ConfigError, Measurement, Status, Study, TrialResult
+from models import tasks
+from pipelines import sources, stages
+
+Batch = Mapping[str, np.ndarray]
+
+
+class TrialDiverged(Exception):
+    """The training loss or the metric became non-finite or exploded; carries the update at which it did."""
+
+    def __init__(self, sgd_steps: int) -> None:
+        super().__init__(f"diverged at update {sgd_steps}")
+        self.sgd_steps = sgd_steps
+
+
+class TrainState(NamedTuple):
+    """What an update changes."""
+
+    params: Any
+    momentum: Any
+
+
+class Trainer:
+    """The compiled functions of one model; shared by all trials, whatever their metaparameters and variant.
+
+    Batches are split over the devices of this process, parameters are copied to each.
+    """
+
+    def __init__(self, model: Mapping[str, Any]) -> None:
+        self._task = tasks.build(model)
+        mesh = Mesh(np.array(jax.local_devices()), ("batch",))
+        self._replicated = NamedSharding(mesh, PartitionSpec())
+        self._split = NamedSharding(mesh, PartitionSpec("batch"))
+        self.devices = mesh.size
+        self.init = jax.jit(self._init, out_shardings=self._replicated)
+        self.update = jax.jit(self._update, donate_argnums=0)
+        self._evaluate_batch = jax.jit(self._task.evaluate)
+
+    def put(self, batch: Batch) -> Batch:
+        """Sends a batch to the devices."""
+        return jax.device_put(batch, self._split)
+
+    def _init(self, seed: int, batch: Batch) -> TrainState:
+        params = self._task.init(jax.random.key(seed), batch)
+        return TrainState(params, optax.sgd(0.0, momentum=0.0, nesterov=True).init(params))
+
+    def _update(self, state: TrainState, batch: Batch, point: Mapping[str, jax.Array]) -> tuple[TrainState, jax.Array]:
+        """One SGD step with Nesterov momentum at a constant rate (section 3.1); returns the loss before it."""
+        optimizer = optax.sgd(point["learning_rate"], momentum=point["momentum"], nesterov=True)
+        loss, gradients = jax.value_and_grad(self._task.loss)(state.params, batch)
+        updates, momentum = optimizer.update(gradients, state.momentum)
+        return TrainState(optax.apply_updates(state.params, updates), momentum), loss
+
+    def evaluate(self, state: TrainState, batches: list[Batch]) -> float:
+        """The metric over all validation batches."""
+        total, weight = map(sum, zip(*(self._evaluate_batch(state.params, batch) for batch in batches), strict=True))
+        return float(total) / float(weight)
+
+
+@functools.lru_cache(maxsize=4)
+def _trainer(model_json: str) -> Trainer:
+    return Trainer(json.loads(model_json))
+
+
+@functools.lru_cache(maxsize=2)
+def _source(data_json: str) -> sources.Source:
+    # The host's pipeline must not claim the memory of the accelerator that JAX trains on.
+    tf.config.set_visible_devices([], "GPU")
+    return sources.load(json.loads(data_json))
+
+
+@functools.lru_cache(maxsize=2)
+def _validation(model_json: str, data_json: str, batch_size: int) -> list[Batch]:
+    trainer = _trainer(model_json)
+    dataset = _source(data_json).validation().batch(batch_size)
+    return [trainer.put(pad(batch, trainer.devices)) for batch in dataset.as_numpy_iterator()]
+
+
+def open_study(study: Study) -> tuple[Trainer, list[Batch]]:
+    """The compiled functions and the validation batches of a study; made once a process and setting.
+
+    Raises:
+      ConfigError: the model or the source rejects its settings.
+    """
+    model_json, data_json = (json.dumps(study.config[key], sort_keys=True) for key in ("model", "data"))
+    try:
+        trainer = _trainer(model_json)
+        return trainer, _validation(model_json, data_json, study.config["eval_batch_size"])
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{study.workload}: {error}") from error
+
+
+def pad(batch: Batch, multiple: int) -> Batch:
+    """Appends examples of zeros, which evaluation ignores, until the batch splits evenly over the devices."""
+
+    def padded(array: np.ndarray) -> np.ndarray:
+        missing = -len(array) % multiple
+        return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1)) if missing else array
+
+    return {name: padded(array) for name, array in batch.items()}
+
+
+def pipeline(study: Study, seed: int, counter: stages.ReadCounter) -> tf.data.Dataset:
+    """The study's training batches, a function of `seed`; `counter` counts the examples that they are made of."""
+    source = _source(json.dumps(study.config["data"], sort_keys=True))
+    settings = stages.Stages(
+        study.variant, study.echo_factor, study.batch_size, study.shuffle_buffer, study.repeated_batch_buffer
+    )
+    return stages.build(counter.count(source.train(seed)), settings, seed=seed, augment=source.augment)
+
+
+def device() -> dict[str, str]:
+    """What this process trains on."""
+    devices = jax.local_devices()
+    return {"device": f"{len(devices)} x {devices[0].device_kind}"}
+
+
+def run(
+    study: Study,
+    search: int,
+    index: int,
+    point: Mapping[str, float],
+    *,
+    bound_steps: Callable[[], int | None],
+    record: Callable[[Measurement], None],
+) -> TrialResult:
+    """Trains one trial.
+
+    Args:
+      study: the setting; `search` and `index` pick the seeds of its initialisation and its pipeline.
+      point: its metaparameters.
+      bound_steps: asked before each evaluation for the update after which the trial cannot win any more.
+      record: receives each measurement as it is made.
+
+    Returns:
+      The result; divergence is one, not an error.
+    """
+    started = time.monotonic()
+    counter = stages.ReadCounter()
+    trainer, validation = open_study(study)
+    batches = pipeline(study, study.seed("data", search, index), counter).as_numpy_iterator()
+
+    def evaluate(state: TrainState, step: int) -> Measurement:
+        measurement = Measurement(step, trainer.evaluate(state, validation))
+        if not math.isfinite(measurement.value):
+            raise TrialDiverged(step)
+        record(measurement)
+        return measurement
+
+    def result(status: Status, step: int, steps_to_target: int | None = None) -> TrialResult:
+        return TrialResult(status, step, steps_to_target, counter.examples, time.monotonic() - started)
+
+    metaparameters = {name: jnp.float32(value) for name, value in point.items()}
+    steps_to_target = None
+    try:
+        for step, state in _updates(trainer, study, batches, metaparameters, study.seed("init", search, index)):
+            bound = bound_steps()
+            if study.reaches_target(evaluate(state, step).value) and steps_to_target is None:
+                steps_to_target = step
+                if study.bound:
+                    break
+            elif bound is not None and step >= bound:
+                return result("bounded", step)
+    except TrialDiverged as diverged:
+        if steps_to_target is None:
+            return result("infeasible", diverged.sgd_steps)
+        step = diverged.sgd_steps
+    return result("complete", step, steps_to_target)
+
+
+def _updates(trainer: Trainer, study: Study, batches, point: Mapping[str, jax.Array], seed: int):
+    """Trains to the budget, yielding (update, state) whenever an evaluation is due.
+
+    Each update is dispatched before the loss of the one before it is looked at, so the device never waits for the
+    host.
+
+    Raises:
+      TrialDiverged: a loss is non-finite or `divergence_factor` times the first one.
+    """
+    first_loss: float | None = None
+    pending: jax.Array | None = None
+
+    def check(loss: jax.Array | None, step: int) -> None:
+        nonlocal first_loss
+        if loss is None:
+            return
+        value = float(loss)
+        first_loss = value if first_loss is None else first_loss
+        if not value <= study.config["divergence_factor"] * first_loss:  # true for NaN as well
+            raise TrialDiverged(step)
+
+    batch = trainer.put(next(batches))
+    state = trainer.init(seed, batch)
+    for step in range(1, study.budget_steps + 1):
+        state, loss = trainer.update(state, batch, point)
+        if step < study.budget_steps:
+            batch = trainer.put(next(batches))
+        check(pending, step - 1)
+        pending = loss
+        if step % study.config["eval_every_steps"] == 0 or step == study.budget_steps:
+            check(pending, step)
+            pending = None
+            yield step, state

@@ -1,0 +1,74 @@
+"""The paper's workloads, one module each, all with the same `config(scale)`."""
+
+import importlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments.study import ConfigError, Dimension
+
+WORKLOADS = ("transformer_lm1b",)
+SCALES = ("smoke", "small", "paper")
+
+
+def load(name: str, scale: str, overrides: Mapping[str, str] | None = None) -> ConfigDict:
+    """A workload's checked configuration.
+
+    Args:
+      name: one of WORKLOADS.
+      scale: one of SCALES.
+      overrides: values as typed on a command line, by dotted key.
+
+    Raises:
+      ConfigError: an unknown key, or a value of the wrong type or out of range; the message names the key.
+    """
+    config = importlib.import_module(f"experiments.workloads.{name}").config(scale)
+    config.lock()
+    for key, text in (overrides or {}).items():
+        try:
+            config.update_from_flattened_dict({key: _parse(text, config, key)})
+        except KeyError as error:
+            raise ConfigError(f"unknown config key {key}; {name} has {', '.join(sorted(_keys(config)))}") from error
+        except TypeError as error:
+            raise ConfigError(f"config.{key}: {text!r} does not fit; it is now {config[key]!r}") from error
+    check(config)
+    return config
+
+
+def check(config: ConfigDict) -> None:
+    """Raises ConfigError, naming the key, if a setting is out of range."""
+    positive = ("batch_size", "eval_every_steps", "eval_batch_size", "searches", "trials", "divergence_factor")
+    values: dict[str, Any] = {key: config[key] for key in positive}
+    values |= {f"budget_fresh_examples.{variant}": budget for variant, budget in config.budget_fresh_examples.items()}
+    values |= {f"{group}.{key}": value for group in ("model", "data") for key, value in config[group].items()}
+    for key, value in values.items():
+        if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
+            raise ConfigError(f"config.{key} must be positive, got {value}")
+    if config.shuffle_buffer < 0:
+        raise ConfigError(f"config.shuffle_buffer must be >= 0, got {config.shuffle_buffer}")
+    if config.goal not in ("min", "max"):
+        raise ConfigError(f"config.goal must be min or max, got {config.goal!r}")
+    for name, settings in config.search_space.items():
+        Dimension(name, **settings)
+
+
+def _parse(text: str, config: ConfigDict, key: str) -> Any:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = text
+    old: Any = config
+    for part in key.split("."):
+        old = old[part]
+    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value
+
+
+def _keys(config: ConfigDict, prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for key, value in config.items():
+        keys += _keys(value, f"{prefix}{key}.") if isinstance(value, ConfigDict) else [prefix + key]
+    return keys

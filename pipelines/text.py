@@ -1,0 +1,130 @@
+"""Turns text into token sequences: bytes at small scale, SentencePiece subwords at paper scale.
+
+Token 0 is padding everywhere: the loss ignores it, and the model reads it as the start of a sequence.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import sentencepiece
+import tensorflow as tf
+from tqdm import tqdm
+
+PADDING, UNKNOWN, END = 0, 1, 2
+SENTENCES_PER_SHARD = 250_000
+VOCABULARY_SENTENCES = 1_000_000
+
+
+def byte_windows(text: str, length: int) -> np.ndarray:
+    """Cuts text into windows of `length` bytes, one token a byte: [windows, length], int32; the rest is dropped."""
+    tokens = np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int32)
+    return tokens[: len(tokens) // length * length].reshape(-1, length)
+
+
+def train_vocabulary(sentences: Iterable[str], path: Path, vocab_size: int) -> None:
+    """Trains a SentencePiece BPE vocabulary and writes it to `path`, whole or not at all."""
+    unfinished = path.with_suffix(".unfinished")
+    with unfinished.open("wb") as out:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(sentences),
+            model_writer=out,
+            vocab_size=vocab_size,
+            model_type="bpe",
+            pad_id=PADDING,
+            unk_id=UNKNOWN,
+            eos_id=END,
+            bos_id=-1,
+            minloglevel=2,
+        )
+    os.replace(unfinished, path)
+
+
+def load_vocabulary(path: Path) -> sentencepiece.SentencePieceProcessor:
+    """Reads a vocabulary that `train_vocabulary` wrote."""
+    return sentencepiece.SentencePieceProcessor(model_file=str(path), add_eos=True)
+
+
+def write_tokens(sentences: Iterable[str], vocabulary: sentencepiece.SentencePieceProcessor, path: Path) -> None:
+    """Tokenises sentences into one TFRecord file of uint16 sequences, END included, whole or not at all."""
+    unfinished = path.with_suffix(".unfinished")
+    with tf.io.TFRecordWriter(str(unfinished)) as out:
+        for chunk in _chunks(sentences, 1000):
+            for ids in vocabulary.encode(chunk):
+                out.write(np.asarray(ids, np.uint16).tobytes())
+    os.replace(unfinished, path)
+
+
+def prepare_subwords(sentences: "SentenceReader", folder: Path, vocab_size: int) -> None:
+    """Trains the vocabulary on the training split and tokenises both splits into `folder`, once.
+
+    Resumable: what a killed run finished stays, the rest is done by the next one. Several processes may call it at
+    the same time; one works, the others wait for it.
+    """
+    if not 3 < vocab_size <= 65536:
+        raise ValueError(f"vocab_size must be between 4 and 65536, got {vocab_size}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        vocabulary_path = folder / "vocabulary.model"
+        if not vocabulary_path.exists():
+            train_vocabulary(sentences.read("train", 0, VOCABULARY_SENTENCES), vocabulary_path, vocab_size)
+        vocabulary = load_vocabulary(vocabulary_path)
+        for split in ("train", "validation"):
+            size = sentences.size(split)
+            for start in tqdm(range(0, size, SENTENCES_PER_SHARD), desc=f"tokenising {split}", unit="shard"):
+                shard = folder / f"{split}-{start // SENTENCES_PER_SHARD:05d}.tfrecord"
+                if not shard.exists():
+                    stop = min(start + SENTENCES_PER_SHARD, size)
+                    write_tokens(sentences.read(split, start, stop), vocabulary, shard)
+
+
+def read_tokens(shards: list[str], length: int, *, seed: int | None) -> tf.data.Dataset:
+    """Reads tokenised shards: `{"tokens": [length]}` int32, cut or padded to `length`.
+
+    With a seed: endless, the shards in a new order each epoch and 16 of them interleaved. Without: once, in order.
+    """
+    files = tf.data.Dataset.from_tensor_slices(sorted(shards))
+    if seed is not None:
+        files = files.shuffle(len(shards), seed=seed, reshuffle_each_iteration=True).repeat()
+
+    def tokens(record: tf.Tensor) -> dict[str, tf.Tensor]:
+        ids = tf.cast(tf.io.decode_raw(record, tf.uint16)[:length], tf.int32)
+        ids = tf.pad(ids, [[0, length - tf.shape(ids)[0]]], constant_values=PADDING)
+        return {"tokens": tf.ensure_shape(ids, [length])}
+
+    records = files.interleave(
+        tf.data.TFRecordDataset, cycle_length=1 if seed is None else 16, block_length=16, deterministic=True
+    )
+    return records.map(tokens, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+class SentenceReader:
+    """Sentences of a TFDS text dataset; `splits` maps train and validation to TFDS split names and sizes."""
+
+    def __init__(self, builder, splits: dict[str, tuple[str, int]], key: str = "text") -> None:
+        self._builder, self._splits, self._key = builder, splits, key
+
+    def size(self, split: str) -> int:
+        """Sentences in `split`: its listed size, or what is there where that is less."""
+        name, listed = self._splits[split]
+        return min(listed, self._builder.info.splits[name].num_examples)
+
+    def read(self, split: str, start: int, stop: int) -> Iterator[str]:
+        """Sentences `start` to `stop` of `split`."""
+        name = f"{self._splits[split][0]}[{start}:{min(stop, self.size(split))}]"
+        for example in self._builder.as_dataset(split=name).as_numpy_iterator():
+            yield example[self._key].decode("utf-8")
+
+
+def _chunks(items: Iterable[str], size: int) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
