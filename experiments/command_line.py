@@ -6,12 +6,25 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from experiments import workloads
 from experiments.study import ConfigError, EngineError, Study
 
 MakeStudies = Callable[..., list[Study]]
+
+
+class Parser(argparse.ArgumentParser):
+    """Shows a module's docstring as it is written, takes no abbreviated flags, tells an error in one line."""
+
+    def __init__(self, description: str | None) -> None:
+        super().__init__(
+            description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Exits with 2."""
+        self.exit(2, f"error: {message} (--help lists the flags)\n")
 
 
 def main(
@@ -49,9 +62,7 @@ def main(
 def _parse(
     description: str | None, panels: Mapping[str, str], argv: list[str] | None
 ) -> tuple[argparse.Namespace, dict[str, str]]:
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description)
     parser.add_argument("--scale", choices=workloads.SCALES, required=True)
     parser.add_argument("--panel", choices=sorted(panels), action="append", help="only this panel; may be repeated")
     parser.add_argument("--plan", action="store_true", help="print what would run, and stop")

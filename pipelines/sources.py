@@ -72,8 +72,7 @@ def brown(*, length: int, validation_examples: int, shards: int = 64) -> Source:
 
     def train(seed: int) -> tf.data.Dataset:
         order = tf.data.Dataset.range(shards).shuffle(shards, seed=seed, reshuffle_each_iteration=True).repeat()
-        tokens = order.flat_map(lambda part: tf.data.Dataset.from_tensor_slices(tf.gather(parts, part)))
-        return tokens.map(lambda window: {"tokens": window})
+        return order.flat_map(lambda part: tf.data.Dataset.from_tensor_slices({"tokens": tf.gather(parts, part)}))
 
     def validation() -> tf.data.Dataset:
         return tf.data.Dataset.from_tensor_slices({"tokens": validation_windows[:validation_examples]})

@@ -115,4 +115,7 @@ def build(examples: tf.data.Dataset, stages: Stages, *, seed: int, augment: Augm
         batches = shuffled(echo(batches, factor, seed=seed, chunk=1), stages.repeated_batch_buffer)
     options = tf.data.Options()
     options.deterministic = True
-    return batches.prefetch(stages.prefetch).with_options(options) if stages.prefetch else batches
+    # Nothing is read ahead but what the settings say.
+    options.experimental_optimization.inject_prefetch = False
+    options.experimental_optimization.map_parallelization = False
+    return batches.prefetch(stages.prefetch).with_options(options)

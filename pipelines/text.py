@@ -88,16 +88,16 @@ def read_tokens(shards: list[str], length: int, *, seed: int | None) -> tf.data.
     """
     files = tf.data.Dataset.from_tensor_slices(sorted(shards))
     if seed is not None:
-        files = files.shuffle(len(shards), seed=seed, reshuffle_each_iteration=True).repeat()
+        files = files.shuffle(len(shards), seed=seed, reshuffle_each_iteration=True)
 
     def tokens(record: tf.Tensor) -> dict[str, tf.Tensor]:
         ids = tf.cast(tf.io.decode_raw(record, tf.uint16)[:length], tf.int32)
         ids = tf.pad(ids, [[0, length - tf.shape(ids)[0]]], constant_values=PADDING)
         return {"tokens": tf.ensure_shape(ids, [length])}
 
-    records = files.interleave(
-        tf.data.TFRecordDataset, cycle_length=1 if seed is None else 16, block_length=16, deterministic=True
-    )
+    records = files.interleave(tf.data.TFRecordDataset, cycle_length=1 if seed is None else 16, block_length=16)
+    if seed is not None:
+        records = records.repeat()
     return records.map(tokens, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 

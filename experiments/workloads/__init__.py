@@ -32,7 +32,7 @@ def load(name: str, scale: str, overrides: Mapping[str, str] | None = None) -> C
         except KeyError as error:
             raise ConfigError(f"unknown config key {key}; {name} has {', '.join(sorted(_keys(config)))}") from error
         except TypeError as error:
-            raise ConfigError(f"config.{key}: {text!r} does not fit; it is now {config[key]!r}") from error
+            raise ConfigError(f"config.{key} does not take {text!r}: {str(error).splitlines()[0]}") from error
     check(config)
     return config
 

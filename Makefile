@@ -1,0 +1,26 @@
+# make figures   set up, run the smoke-scale experiment, draw every figure that has results
+# make test      set up, lint, run the tests
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: figures test lint setup
+figures: setup
+	$(BIN)/python -m experiments.figure3 --scale=smoke
+	$(BIN)/python -m analysis.collect --scale=smoke
+	$(BIN)/python -m analysis.all
+
+test: lint
+	$(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: .venv/installed
+
+.venv/installed: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "error: Python 3.11 or newer is needed, e.g. make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	touch $@

@@ -1,0 +1,144 @@
+"""The paper's claims, each checked by one rule on the paper's numbers and on ours.
+
+A claim compares means over searches, as the paper does. It is `not run` while a variant it needs has no results, and
+does not hold where a search failed to reach the target.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.plots import WORKLOADS
+
+TOLERANCE = 0.02
+"""Slack in comparisons of means: the paper's own orderings hold within it (Common Crawl's two variants tie)."""
+
+HOLDS, FAILS, NOT_RUN = "holds", "does not hold", "not run"
+
+
+class NotRun(Exception):
+    """A claim needs a bar that is not there."""
+
+
+class TargetNotReached(Exception):
+    """A claim needs a mean over searches of which some did not reach the target."""
+
+
+@dataclass(frozen=True)
+class Bars:
+    """The bars of one figure; looks means up by workload and variant."""
+
+    rows: pd.DataFrame
+
+    def mean(self, workload: str, variant: str) -> float:
+        """Mean fresh examples of a variant at this figure's setting."""
+        return float(self._row(workload, variant)["mean_fresh_examples"])
+
+    def ratio(self, workload: str, variant: str) -> float:
+        """Mean fresh examples of a variant over the baseline's; below 1, echoing helps."""
+        return self.mean(workload, variant) / self.mean(workload, "baseline")
+
+    def _row(self, workload: str, variant: str) -> pd.Series:
+        rows = self.rows[(self.rows["workload"] == workload) & (self.rows["variant"] == variant)]
+        if rows.empty:
+            raise NotRun
+        row = rows.iloc[0]
+        if row["reached"] < row["searches"]:
+            raise TargetNotReached(f"{variant}: {row['reached']} of {row['searches']} searches reached the target")
+        return row
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One checkable statement: `check` returns the number that it is about, as text, and whether it holds."""
+
+    figure: str
+    workload: str
+    text: str
+    check: Callable[[Bars], tuple[str, bool]]
+
+
+def figure3(workloads: Iterable[str] = WORKLOADS) -> list[Claim]:
+    """Section 3.2: at e = 2 echoing needs fewer fresh examples, more so the earlier it is inserted."""
+    claims = []
+    for panel, workload in zip("abcde", workloads, strict=True):
+        text = workload.startswith("transformer")
+        variants = ["batch", "example"] if text else ["batch", "example_after_augmentation"]
+        variants += [] if text else ["example_before_augmentation"]
+        claims += [_helps(f"3{panel}", workload, variant) for variant in variants]
+        claims += [_earlier_is_better(f"3{panel}", workload, variants)]
+        claims += [_nearly_ideal(f"3{panel}", workload, variants[-1]), _never_beyond(f"3{panel}", workload, variants)]
+    return claims
+
+
+def _helps(figure: str, workload: str, variant: str) -> Claim:
+    name = variant.replace("_", " ")
+
+    def helps(bars: Bars) -> tuple[str, bool]:
+        ratio = bars.ratio(workload, variant)
+        return f"{ratio:.3f}", ratio < 1
+
+    def same(bars: Bars) -> tuple[str, bool]:
+        ratio = bars.ratio(workload, variant)
+        return f"{ratio:.3f}", abs(ratio - 1) <= 0.1
+
+    if (workload, variant) == ("resnet50_imagenet", "batch"):
+        return Claim(figure, workload, "batch echoing / baseline: about the same (within 10 %)", same)
+    return Claim(figure, workload, f"{name} echoing / baseline: below 1", helps)
+
+
+def _earlier_is_better(figure: str, workload: str, variants: list[str]) -> Claim:
+    def check(bars: Bars) -> tuple[str, bool]:
+        means = [bars.mean(workload, variant) for variant in variants]
+        ordered = all(later <= earlier * (1 + TOLERANCE) for earlier, later in itertools.pairwise(means))
+        return " ≥ ".join(f"{mean:.3g}" for mean in means), ordered
+
+    return Claim(figure, workload, "the earlier the echo, the fewer fresh examples (within 2 %)", check)
+
+
+def _nearly_ideal(figure: str, workload: str, variant: str) -> Claim:
+    def check(bars: Bars) -> tuple[str, bool]:
+        share = bars.ratio(workload, variant) * 2
+        return f"{share:.2f}", share <= 1.2
+
+    return Claim(figure, workload, "earliest echo / (baseline / 2): nearly ideal, at most 1.2", check)
+
+
+def _never_beyond(figure: str, workload: str, variants: list[str]) -> Claim:
+    def check(bars: Bars) -> tuple[str, bool]:
+        share = min(bars.ratio(workload, variant) for variant in variants) * 2
+        return f"{share:.2f}", share >= 1 - TOLERANCE
+
+    return Claim(figure, workload, "best variant / (baseline / 2): echoed never beat fresh, at least 0.98", check)
+
+
+def check(claims: Iterable[Claim], published: pd.DataFrame, ours: pd.DataFrame, command: str) -> pd.DataFrame:
+    """A table of claims: the paper's number beside ours, and whether the claim holds on each."""
+    rows = []
+    for claim in claims:
+        paper, paper_verdict = _evaluate(claim, Bars(published))
+        number, verdict = _evaluate(claim, Bars(ours))
+        rows.append(
+            {
+                "figure": claim.figure,
+                "workload": WORKLOADS[claim.workload],
+                "claim": claim.text,
+                "paper": paper if paper_verdict == HOLDS else f"{paper} ({paper_verdict})",
+                "ours": number,
+                "verdict": verdict,
+                "command": command if verdict != NOT_RUN else "",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _evaluate(claim: Claim, bars: Bars) -> tuple[str, str]:
+    try:
+        number, holds = claim.check(bars)
+    except NotRun:
+        return "", NOT_RUN
+    except TargetNotReached as error:
+        return str(error), FAILS
+    return number, HOLDS if holds else FAILS

@@ -1,0 +1,138 @@
+"""Compacts finished runs into the tables that the figures are drawn from.
+
+    python -m analysis.collect --scale=small [--runs=runs] [--results=results]
+
+Writes, to results/<scale>/:
+
+    trials.csv            one row a trial that counts
+    measurements.parquet  the validation metric of each of them, over updates and fresh examples
+    studies.csv           one row a study: counts by status, target, budget, search space, whole configuration
+
+Studies that are already in the tables are replaced, others are kept; unfinished studies are named and left out. The
+tables hold what the search would have recorded one trial after the other (`experiments.search.settle`), so they do
+not depend on how many workers there were. Only wall seconds do.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from analysis import load
+from experiments import search as quasi_random
+from experiments import store
+from experiments.command_line import Parser
+from experiments.study import Study
+
+PROVENANCE = ("git_revision", "device", "python", "jax", "tensorflow", "tensorflow-cpu", "numpy")
+
+
+def search_rows(root: Path, study: Study, search: int) -> tuple[list[dict], list[dict]] | None:
+    """Rows of trials and of measurements of one search, None while it is unfinished."""
+    results = store.finished_results(root, study, search)
+    settled = quasi_random.settle(study, results)
+    if not quasi_random.is_finished(study, settled):
+        return None
+    trials, measurements = [], []
+    for trial in settled:
+        folder = store.TrialFolder(root, study, search, trial.index)
+        description = folder.description()
+        keys = load.study_keys(study) | {"search": search, "trial": trial.index}
+        values = [m for m in folder.measurements() if m.sgd_steps <= trial.sgd_steps]
+        better = min if study.config["goal"] == "min" else max
+        to_target = trial.steps_to_target
+        trials.append(
+            keys
+            | {"seed": description["seed"]}
+            | description["point"]
+            | {
+                "status": trial.status,
+                "sgd_steps": trial.sgd_steps,
+                "fresh_examples": study.fresh_examples(trial.sgd_steps),
+                "best_metric": better((m.value for m in values), default=None),
+                "reached_target": to_target is not None,
+                "fresh_examples_to_target": None if to_target is None else study.fresh_examples(to_target),
+                "seconds": round(results[trial.index].seconds, 2),
+                "config_hash": study.config_hash,
+            }
+            | {key: value for key, value in description["provenance"].items() if key in PROVENANCE}
+        )
+        measurements += [
+            keys
+            | {
+                "sgd_steps": m.sgd_steps,
+                "fresh_examples": study.fresh_examples(m.sgd_steps),
+                "metric": study.config["metric"],
+                "value": m.value,
+            }
+            for m in values
+        ]
+    return trials, measurements
+
+
+def study_row(study: Study, trials: list[dict]) -> dict[str, object]:
+    """One row of studies.csv."""
+    statuses = [trial["status"] for trial in trials]
+    return load.study_keys(study) | {
+        "metric": study.config["metric"],
+        "goal": study.config["goal"],
+        "target": study.config["target"],
+        "budget_steps": study.budget_steps,
+        "budget_fresh_examples": study.fresh_examples(study.budget_steps),
+        "searches": study.searches,
+        "feasible_trials_a_search": study.trials,
+        "complete": statuses.count("complete"),
+        "bounded": statuses.count("bounded"),
+        "infeasible": statuses.count("infeasible"),
+        "config_hash": study.config_hash,
+        "config": json.dumps(study.config, sort_keys=True),
+    }
+
+
+def collect(runs: Path, results: Path, scale: str) -> str:
+    """Updates results/<scale>/ and returns what it did, in words.
+
+    Raises:
+      load.ResultsError: there are no runs at this scale, or two configurations of one study.
+    """
+    tables: dict[str, list[dict]] = {"trials": [], "measurements": [], "studies": []}
+    told: list[str] = []
+    seen: dict[tuple, Study] = {}
+    for study in store.studies(runs, scale):
+        found = [search_rows(runs, study, search) for search in range(study.searches)]
+        finished = [rows for rows in found if rows is not None]
+        if len(finished) < study.searches:
+            told.append(f"left out, {len(finished)} of {study.searches} searches finished: {study.name}")
+            continue
+        other = seen.setdefault(tuple(load.study_keys(study).values()), study)
+        if other is not study:
+            raise load.ResultsError(
+                f"two configurations of one study have finished, {other.name} and {study.name}, under "
+                f"{runs / scale}; move one of them away"
+            )
+        trials = [row for rows, _ in finished for row in rows]
+        tables["trials"] += trials
+        tables["measurements"] += [row for _, rows in finished for row in rows]
+        tables["studies"].append(study_row(study, trials))
+        told.append(f"collected: {study.name}, {len(trials)} trials")
+    if not told:
+        raise load.ResultsError(f"no runs under {runs / scale}; run `python -m experiments.figure3 --scale={scale}`")
+    for name, rows in tables.items():
+        if rows:
+            load.update_table(results / scale, name, pd.DataFrame(rows))
+    return "\n".join(told)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = Parser(__doc__)
+    parser.add_argument("--scale", required=True, choices=("smoke", "small", "paper"))
+    parser.add_argument("--runs", type=Path, default=store.ROOT)
+    parser.add_argument("--results", type=Path, default=load.RESULTS)
+    flags = parser.parse_args(argv)
+    return load.tell(lambda: collect(flags.runs, flags.results, flags.scale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

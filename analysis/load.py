@@ -1,0 +1,102 @@
+"""Reads and writes the tables under results/; the only module of the analysis, besides plotting, that touches files.
+
+`trials`, `measurements` and `studies` are described in `analysis.collect`. The published numbers are in
+results/paper/figures.csv, one row a bar of the paper's Figures 3 to 7, digitised from its vector graphics.
+"""
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.study import Study
+
+RESULTS = Path("results")
+STUDY_KEYS = ["workload", "variant", "echo_factor", "batch_size", "shuffle_buffer", "repeated_batch_buffer", "bound"]
+PUBLISHED = "published"
+
+
+def study_keys(study: Study) -> dict[str, object]:
+    """The columns that name a study in every table."""
+    return {key: getattr(study, key) for key in STUDY_KEYS}
+
+
+class ResultsError(Exception):
+    """Results are missing or contradict each other; the message says what to do."""
+
+
+def tell(work: Callable[[], str]) -> int:
+    """Runs a command's work, prints what it returns, or its error in one line; returns the exit code."""
+    try:
+        print(work())
+    except (ResultsError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def has_results(results: Path, scale: str) -> bool:
+    """Whether there is anything to draw at this scale."""
+    return (results / scale / "trials.csv").exists()
+
+
+def table(results: Path, scale: str, name: str) -> pd.DataFrame:
+    """Reads one table of a scale.
+
+    Raises:
+      ResultsError: it is missing or unreadable.
+    """
+    path = _path(results / scale, name)
+    try:
+        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except FileNotFoundError as error:
+        raise ResultsError(
+            f"{path} is missing; run `python -m experiments.figure3 --scale={scale}`, "
+            f"then `python -m analysis.collect --scale={scale}`"
+        ) from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
+        raise ResultsError(f"{path} is damaged ({error}); restore it or collect it again") from error
+
+
+def of_studies(rows: pd.DataFrame, studies: Iterable[Study]) -> pd.DataFrame:
+    """The rows of a table that belong to the given studies."""
+    wanted = pd.MultiIndex.from_tuples([tuple(study_keys(study).values()) for study in studies])
+    return rows[pd.MultiIndex.from_frame(rows[STUDY_KEYS]).isin(wanted)].reset_index(drop=True)
+
+
+def update_table(folder: Path, name: str, rows: pd.DataFrame) -> None:
+    """Puts rows into a table, in place of those that it has of the same studies."""
+    path = _path(folder, name)
+    if path.exists():
+        old = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        new_studies = pd.MultiIndex.from_frame(rows[STUDY_KEYS])
+        rows = pd.concat([old[~pd.MultiIndex.from_frame(old[STUDY_KEYS]).isin(new_studies)], rows])
+    order = [key for key in (*STUDY_KEYS, "search", "trial", "sgd_steps") if key in rows]
+    rows = rows.sort_values(order, ignore_index=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".unfinished")
+    if path.suffix == ".parquet":
+        rows.to_parquet(unfinished, index=False)
+    else:
+        rows.to_csv(unfinished, index=False)
+    unfinished.replace(path)
+
+
+def published(results: Path, figure: int) -> pd.DataFrame:
+    """The paper's bars of one figure, with the columns of `reach.per_study` besides `panel` and `buffer`."""
+    path = results / "paper" / "figures.csv"
+    try:
+        bars = pd.read_csv(path, dtype={"figure": int})
+    except FileNotFoundError as error:
+        raise ResultsError(f"{path} is missing; restore it with `git checkout {path}`") from error
+    bars = bars[bars["figure"] == figure].reset_index(drop=True)
+    for end in ("min", "max"):
+        bars[f"{end}_fresh_examples"] = bars[f"{end}_upstream_batches"] * bars["batch_size"]
+    bars["searches"] = bars["reached"] = 5
+    kept = ["panel", "workload", "variant", "echo_factor", "batch_size", "buffer", "searches", "reached"]
+    return bars[[*kept, "mean_fresh_examples", "min_fresh_examples", "max_fresh_examples"]]
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / f"{name}.{'parquet' if name == 'measurements' else 'csv'}"

@@ -1,0 +1,129 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_studies import OVERRIDES
+
+from analysis import collect
+from analysis import figure3 as analysis_figure3
+from analysis.command_line import main as analysis_main
+from experiments import figure3
+from experiments.command_line import main
+
+
+def run(*arguments):
+    return main(figure3.__doc__, figure3.PANELS, figure3.studies, list(arguments))
+
+
+def one_line(captured):
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--scale=small", "--bogus"], "--bogus"),
+        (["--scale=huge"], "huge"),
+        ([], "--scale"),
+        (["--scale=small", "--panel=z"], "z"),
+        (["--scale=small", "--workers=0"], "workers"),
+        (["--scale=small", "--sca=small"], "--sca"),
+        (["--scale=small", "--config.batch_size"], "--config.batch_size"),
+    ],
+)
+def test_bad_flag_is_one_line_and_exit_code_2(arguments, named, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        run(*arguments)
+    assert exit_info.value.code == 2
+    assert named in one_line(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("batch_sise=3", "batch_sise"),
+        ("model.depth=3", "model.depth"),
+        ("batch_size=-1", "batch_size"),
+        ("batch_size=many", "batch_size"),
+        ("model=7", "model"),
+        ("shuffle_buffer=-5", "shuffle_buffer"),
+        ("model.width=0", "model.width"),
+        ("goal=sideways", "goal"),
+        ("search_space.momentum.high=1.5", "search_space.momentum"),
+        ("search_space.learning_rate.scale=cubic", "search_space.learning_rate"),
+    ],
+)
+def test_bad_setting_is_named(setting, named, capsys):
+    assert run("--scale=small", f"--config.{setting}", "--plan") == 1
+    assert named in one_line(capsys.readouterr())
+
+
+def test_missing_dataset_is_one_line(tmp_path, capsys):
+    data = [f"--config.data.data_dir={tmp_path}", f"--runs={tmp_path / 'runs'}"]
+    assert run("--scale=paper", "--engine=inline", *data) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: lm1b is not prepared in")
+    assert "tfds build lm1b" in error
+
+
+def test_unreachable_scheduler_is_one_line(tmp_path, capsys):
+    assert run("--scale=smoke", "--scheduler=tcp://127.0.0.1:1", f"--runs={tmp_path}") == 1
+    assert "error: no Dask scheduler answers at tcp://127.0.0.1:1" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_unwritable_runs_folder_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert run("--scale=smoke", f"--runs={tmp_path / 'file'}") == 1
+    assert one_line(capsys.readouterr())
+
+
+@pytest.mark.parametrize("scale", ["smoke", "small", "paper"])
+def test_plan_needs_neither_tensorflow_nor_jax(scale):
+    code = (
+        "import sys; from experiments import figure3; from experiments.command_line import main;"
+        f"code = main('', figure3.PANELS, figure3.studies, ['--scale={scale}', '--plan']);"
+        "assert not {'jax', 'tensorflow', 'scipy'} & set(sys.modules); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0, done.stderr
+    assert "transformer_lm1b example-e2" in done.stdout
+
+
+def test_plan_adds_up(capsys):
+    assert run("--scale=paper", "--plan", "--seconds-per-update=0.36") == 0
+    rows = {line.split("  ")[0]: line.split()[-4:] for line in capsys.readouterr().out.splitlines()}
+    assert rows["transformer_lm1b baseline-e1-b1024-s1000000"] == ["500", "10,000,000", "10,240,000,000", "1,000.0"]
+    assert rows["all, at most"] == ["1,500", "40,000,000", "25,600,000,000", "4,000.0"]
+
+
+def test_whole_way_inline(tmp_path, capsys):
+    """Search, status, collection and plot of tiny studies."""
+    settings = [
+        f"--config.{key}={value}" for key, value in OVERRIDES.items() if key not in ("batch_size", "shuffle_buffer")
+    ]
+    runs = f"--runs={tmp_path / 'runs'}"
+    assert run("--scale=smoke", "--engine=inline", runs, *settings, "--config.budget_fresh_examples.batch=160") == 0
+    assert run("--scale=smoke", "--status", runs, *settings, "--config.budget_fresh_examples.batch=160") == 0
+    assert "transformer_lm1b example-e2-b32-s100" in capsys.readouterr().out
+    results = tmp_path / "results"
+    assert collect.main(["--scale=smoke", runs, f"--results={results}"]) == 0
+    (results / "paper").mkdir()
+    (results / "paper" / "figures.csv").write_bytes(Path("results/paper/figures.csv").read_bytes())
+    assert analysis_main("", analysis_figure3.make, ["--scale=smoke", f"--results={results}"]) == 0
+    for name in ("figure3.png", "figure3.svg", "figure3.csv", "claims_figure3.md"):
+        assert (results / "smoke" / name).stat().st_size > 100
+
+
+@pytest.mark.parametrize("arguments", [["--scale=small"], ["--scale=published"]])
+def test_analysis_without_results_says_what_to_run(arguments, tmp_path, capsys):
+    assert analysis_main("", analysis_figure3.make, [*arguments, f"--results={tmp_path}"]) == 1
+    assert "missing" in one_line(capsys.readouterr())
+
+
+def test_collect_without_runs_says_what_to_run(tmp_path, capsys):
+    assert collect.main(["--scale=smoke", f"--runs={tmp_path}", f"--results={tmp_path}"]) == 1
+    assert "python -m experiments.figure3" in one_line(capsys.readouterr())

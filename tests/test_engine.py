@@ -1,0 +1,160 @@
+"""Kills at any moment, two runs at once, damaged files: the table stays the same."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import psutil
+import pytest
+from small_studies import OVERRIDES, tiny
+
+from analysis import collect
+from experiments import engine, figure3, store, workloads
+from experiments.study import EngineError, TrialResult
+
+SETTINGS = OVERRIDES | {
+    "searches": "1",
+    "target": "3.0",
+    "eval_every_steps": "20",
+    "budget_fresh_examples.baseline": "1600",
+    "budget_fresh_examples.batch": "1600",
+    "budget_fresh_examples.example": "1600",
+}
+
+
+def start(runs, workers=2):
+    command = [sys.executable, "-m", "experiments.figure3", "--scale=smoke", f"--workers={workers}", f"--runs={runs}"]
+    command += [f"--config.{key}={value}" for key, value in SETTINGS.items()]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def results(runs):
+    return sorted(runs.glob("smoke/*/*/search*/trial*/result.json"))
+
+
+def wait_for_results(runs, count, process, seconds=150):
+    deadline = time.monotonic() + seconds
+    while len(results(runs)) < count:
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline, f"{len(results(runs))} of {count} results after {seconds} s"
+        time.sleep(0.05)
+
+
+def table(runs, results_folder):
+    collect.collect(runs, results_folder, "smoke")
+    trials = pd.read_csv(results_folder / "smoke" / "trials.csv")
+    measurements = pd.read_parquet(results_folder / "smoke" / "measurements.parquet")
+    return trials.drop(columns=["seconds"]), measurements
+
+
+def test_kills_damage_and_company_change_nothing(tmp_path):
+    runs = tmp_path / "runs"
+    first = start(runs)
+    try:
+        wait_for_results(runs, 1, first)
+        family = psutil.Process(first.pid).children(recursive=True)
+        listening = [
+            connection.laddr.ip
+            for process in [psutil.Process(first.pid), *family]
+            for connection in process.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+        assert listening
+        assert set(listening) <= {"127.0.0.1", "::1"}
+        worker = max(family, key=lambda process: process.memory_info().rss)
+        worker.kill()
+        wait_for_results(runs, 3, first)
+        family = psutil.Process(first.pid).children(recursive=True)
+    finally:
+        first.kill()
+    first.wait()
+    psutil.wait_procs(family, timeout=30)
+    assert not [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    finished = {path: path.stat().st_mtime_ns for path in results(runs)}
+    damaged = next(iter(finished))
+    damaged.write_bytes(damaged.read_bytes()[:20])
+
+    second, third = start(runs, workers=1), start(runs, workers=1)
+    outputs = [process.communicate(timeout=400)[0] for process in (second, third)]
+    assert [second.returncode, third.returncode] == [0, 0], outputs
+    assert str(damaged) in outputs[0] + outputs[1]
+    kept = {path: path.stat().st_mtime_ns for path in finished if path != damaged}
+    assert kept == {path: time for path, time in finished.items() if path != damaged}
+
+    config = workloads.load("transformer_lm1b", "smoke", SETTINGS)
+    whole = tmp_path / "unbroken"
+    engine.run(figure3.studies(config), root=whole, engine="inline")
+    for ours, unbroken in zip(table(runs, tmp_path / "a"), table(whole, tmp_path / "b"), strict=True):
+        pd.testing.assert_frame_equal(ours, unbroken)
+
+
+def test_bound_saves_updates_and_changes_no_minimum(tmp_path):
+    least = {}
+    updates = {}
+    for bound in (True, False):
+        study = tiny(bound=bound, trials=6, overrides={"target": "3.6", "eval_every_steps": "2"})
+        progress = engine.run([study], root=tmp_path, engine="inline")
+        for search in range(study.searches):
+            steps = [r.steps_to_target for i, r in progress.results[0, search].items() if i < 6]
+            least[bound, search] = min((s for s in steps if s is not None), default=None)
+            updates[bound] = updates.get(bound, 0) + sum(r.sgd_steps for r in progress.results[0, search].values())
+    assert [least[True, s] for s in range(2)] == [least[False, s] for s in range(2)]
+    assert None not in least.values()
+    assert updates[True] < updates[False]
+
+
+def test_infeasible_trials_are_replaced_and_a_hopeless_search_is_given_up(tmp_path, monkeypatch):
+    statuses = iter(["infeasible", "complete", "infeasible", "complete", "complete"] + ["infeasible"] * 15)
+
+    def run_task(root, study, search, index):
+        folder = store.TrialFolder(root, study, search, index)
+        with folder.claimed():
+            folder.start({})
+            result = TrialResult(next(statuses), 4, None, 0, 0.0)
+            folder.finish(result)
+            return result
+
+    monkeypatch.setattr(engine, "run_task", run_task)
+    progress = engine.run([tiny(searches=1)], root=tmp_path / "a", engine="inline")
+    assert len(progress.results[0, 0]) == 5
+    progress = engine.run([tiny(searches=1)], root=tmp_path / "b", engine="inline")
+    assert progress.counts() == {"complete": 0, "bounded": 0, "infeasible": 15}
+    assert not progress.open_tasks()
+
+
+def test_trial_order_takes_low_indices_of_all_searches_first(tmp_path):
+    studies = [tiny(), tiny("batch", 2)]
+    tasks = engine.Progress(studies, tmp_path).open_tasks()
+    assert [(t.study, t.index, t.search) for t in tasks[:5]] == [(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1), (0, 2, 0)]
+    assert len(tasks) == 12
+
+
+def test_failing_trial_stops_the_run_with_its_message(tmp_path, monkeypatch):
+    def run_task(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(engine, "run_task", run_task)
+    with pytest.raises(OSError, match="No space left"):
+        engine.run([tiny()], root=tmp_path, engine="inline")
+
+
+def test_unreachable_scheduler_is_named(tmp_path):
+    with pytest.raises(EngineError, match=r"tcp://127\.0\.0\.1:1"):
+        engine.run([tiny()], root=tmp_path, scheduler="tcp://127.0.0.1:1")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_interrupt_is_told_and_keeps_results(tmp_path):
+    process = start(tmp_path)
+    try:
+        wait_for_results(tmp_path, 1, process)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "finished trials are kept" in output
+    assert results(tmp_path)

@@ -1,0 +1,72 @@
+import lzma
+
+import numpy as np
+import pytest
+
+from pipelines import sources, text
+from pipelines.sources import DatasetMissing
+
+BROWN = {"source": "brown", "length": 32, "validation_examples": 512}
+
+
+def decoded(example):
+    return bytes(example["tokens"].astype(np.uint8)).decode()
+
+
+@pytest.fixture(scope="module")
+def brown():
+    return sources.load(BROWN)
+
+
+def test_validation_comes_from_documents_never_trained_on(brown):
+    documents = sources.bundled_text("brown.txt").strip().split("\n\n")
+    assert len(documents) == 500
+    held_out = "\n".join(documents[19::20])
+    training = "\n".join(d for i, d in enumerate(documents) if i % 20 != 19)
+    validation = [decoded(e) for e in brown.validation().as_numpy_iterator()]
+    assert len(validation) == 512
+    longest = [max(window.split("\n"), key=len) for window in validation]
+    assert all(piece in held_out for piece in longest)
+    assert np.mean([piece in training for piece in longest if len(piece) > 20]) < 0.05
+
+
+def test_training_reads_every_window_once_an_epoch_in_an_order_of_its_own(brown):
+    first = next(brown.train(0).batch(170_000).as_numpy_iterator())["tokens"]
+    assert first.dtype == np.int32
+    assert first.shape[1] == 32
+    assert first.min() > 0
+    assert first.max() < 128
+    epoch = len({window.tobytes() for window in first})
+    assert epoch > 0.99 * len(first)
+    other = next(brown.train(1).as_numpy_iterator())["tokens"]
+    assert not np.array_equal(first[0], other)
+
+
+def test_byte_windows_cut_text_without_loss():
+    windows = text.byte_windows("hello world, again", 5)
+    assert windows.tolist() == [list(b"hello"), list(b" worl"), list(b"d, ag")]
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "other content", "garbage"])
+def test_damaged_bundle_is_named_with_a_remedy(damage, tmp_path, monkeypatch):
+    whole = (sources.BUNDLED / "brown.txt.xz").read_bytes()
+    contents = {"truncated": whole[:1000], "other content": lzma.compress(b"else"), "garbage": b"not xz at all"}
+    (tmp_path / "SHA256SUMS").write_text((sources.BUNDLED / "SHA256SUMS").read_text())
+    if damage in contents:
+        (tmp_path / "brown.txt.xz").write_bytes(contents[damage])
+    monkeypatch.setattr(sources, "BUNDLED", tmp_path)
+    with pytest.raises(DatasetMissing, match=r"brown\.txt\.xz.*restore it"):
+        sources.load(BROWN)
+
+
+@pytest.mark.parametrize("examples", [0, 10**9])
+def test_bad_validation_size_is_named(examples):
+    with pytest.raises(ValueError, match="validation_examples"):
+        sources.load(BROWN | {"validation_examples": examples})
+
+
+def test_dataset_that_is_not_prepared_is_named_with_a_remedy(tmp_path):
+    with pytest.raises(DatasetMissing, match=r"lm1b is not prepared in .*tfds build lm1b"):
+        sources.load(
+            {"source": "lm1b", "data_dir": str(tmp_path), "vocab_size": 100, "length": 8, "validation_examples": 8}
+        )

@@ -1,0 +1,120 @@
+import math
+
+import jax
+import numpy as np
+import pytest
+from small_studies import tiny
+
+from experiments import trial
+from experiments.study import ConfigError
+
+POINT = {"learning_rate": 0.1, "momentum": 0.9}
+
+
+def train(study, point=POINT, search=0, index=0, bound=None):
+    measurements = []
+    result = trial.run(study, search, index, point, bound_steps=lambda: bound, record=measurements.append)
+    return result, measurements
+
+
+def test_stops_at_the_target_at_an_evaluation():
+    study = tiny()
+    result, measurements = train(study)
+    assert result.status == "complete"
+    assert result.steps_to_target == result.sgd_steps == measurements[-1].sgd_steps < study.budget_steps
+    assert measurements[-1].value < 3.9 <= measurements[-2].value
+    assert [m.sgd_steps for m in measurements] == list(range(4, result.sgd_steps + 1, 4))
+
+
+def test_unreached_target_is_a_result_and_the_last_update_is_evaluated():
+    result, measurements = train(tiny(overrides={"target": "0.1"}, budget_steps=10))
+    assert (result.status, result.sgd_steps, result.steps_to_target) == ("complete", 10, None)
+    assert [m.sgd_steps for m in measurements] == [4, 8, 10]
+
+
+def test_stops_at_its_bound():
+    result, measurements = train(tiny(overrides={"target": "0.1"}), bound=8)
+    assert (result.status, result.sgd_steps) == ("bounded", 8)
+    assert len(measurements) == 2
+
+
+def test_target_reached_exactly_at_the_bound_is_a_tie_not_a_bound():
+    reached, _ = train(tiny())
+    result, _ = train(tiny(), bound=reached.steps_to_target)
+    assert (result.status, result.steps_to_target) == ("complete", reached.steps_to_target)
+
+
+def test_divergence_makes_a_trial_infeasible():
+    result, measurements = train(tiny(overrides={"target": "0.1"}), {"learning_rate": 1e4, "momentum": 0.9})
+    assert result.status == "infeasible"
+    assert result.steps_to_target is None
+    assert all(math.isfinite(m.value) for m in measurements)
+
+
+def test_without_a_bound_it_trains_to_its_budget_and_takes_the_first_time_at_target():
+    bounded, _ = train(tiny())
+    full, measurements = train(tiny(bound=False))
+    assert full.sgd_steps == measurements[-1].sgd_steps == 24
+    assert full.steps_to_target == bounded.steps_to_target
+
+
+@pytest.mark.parametrize(("variant", "factor"), [("baseline", 1), ("batch", 2), ("example", 1.5)])
+def test_same_trial_gives_the_same_numbers(variant, factor):
+    study = tiny(variant, factor, overrides={"target": "0.1"})
+    (first, a), (second, b) = train(study), train(study)
+    assert a == b
+    assert first.sgd_steps == second.sgd_steps
+    assert train(study, index=1)[1] != a
+    assert train(study, search=1)[1] != a
+
+
+def test_update_is_nesterov_momentum():
+    """Against the textbook: v' = m v + g, w' = w - lr (g + m v')."""
+    study = tiny()
+    trainer, _ = trial.open_study(study)
+    batch = trainer.put(next(iter(trial.pipeline(study, 0, trial.stages.ReadCounter()).as_numpy_iterator())))
+    point = {"learning_rate": np.float32(0.05), "momentum": np.float32(0.8)}
+    weights = jax.tree.map(np.asarray, trainer.init(0, batch).params)
+    velocity = jax.tree.map(np.zeros_like, weights)
+    state = trainer.init(0, batch)
+    for _ in range(3):
+        gradients = jax.grad(trainer._task.loss)(weights, batch)
+        velocity = jax.tree.map(lambda v, g: 0.8 * v + np.asarray(g), velocity, gradients)
+        weights = jax.tree.map(lambda w, g, v: w - 0.05 * (np.asarray(g) + 0.8 * v), weights, gradients, velocity)
+        state, _ = trainer.update(state, batch, point)
+    for ours, reference in zip(jax.tree.leaves(state.params), jax.tree.leaves(weights), strict=True):
+        np.testing.assert_allclose(ours, reference, rtol=1e-4, atol=1e-6)
+
+
+def test_a_study_compiles_once():
+    study = tiny(overrides={"target": "0.1"})
+    trainer, _ = trial.open_study(study)
+    train(study)
+    compiled = trainer.update._cache_size()
+    train(study, {"learning_rate": 0.01, "momentum": 0.5}, index=2)
+    train(tiny("example", 2, overrides={"target": "0.1"}), {"learning_rate": 0.02, "momentum": 0.6})
+    assert trainer.update._cache_size() == compiled
+
+
+def test_result_counts_what_the_source_read():
+    study = tiny("example", 2, overrides={"target": "0.1"})
+    result, _ = train(study)
+    assert study.fresh_examples(24) == 96
+    assert 96 <= result.examples_read <= 96 + 2 * 256 + 64 + 20
+
+
+def test_padding_splits_batches_evenly_and_changes_nothing():
+    batch = {"tokens": np.ones((5, 3), np.int32)}
+    padded = trial.pad(batch, 4)
+    assert padded["tokens"].shape == (8, 3)
+    assert padded["tokens"].sum() == 15
+    assert trial.pad(batch, 5)["tokens"] is batch["tokens"]
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [({"data.source": "nowhere"}, "source"), ({"model.heads": "3"}, "heads"), ({"model.name": "rnn"}, "name")],
+)
+def test_bad_settings_are_named(override, named):
+    with pytest.raises(ConfigError, match=named):
+        train(tiny(overrides=override))
