@@ -12,20 +12,19 @@ def markdown(table: pd.DataFrame) -> str:
 
 def describe(bars: pd.DataFrame) -> str:
     """The numbers behind a bar chart, a line a bar."""
-    told = bars.assign(
-        **{
-            "mean fresh": bars["mean_fresh_examples"].map("{:,.0f}".format),
-            "min - max": [
-                f"{low:,.0f} - {high:,.0f}"
-                for low, high in zip(bars["min_fresh_examples"], bars["max_fresh_examples"], strict=True)
-            ],
-            "spread": ((bars["max_fresh_examples"] - bars["min_fresh_examples"]) / bars["mean_fresh_examples"]).map(
-                "{:.0%}".format
-            ),
-            "reached": [f"{a} of {b}" for a, b in zip(bars["reached"], bars["searches"], strict=True)],
+    low, mean, high = (bars[f"{end}_fresh_examples"] for end in ("min", "mean", "max"))
+    told = pd.DataFrame(
+        {
+            "workload": bars["workload"],
+            "variant": bars["variant"],
+            "e": bars["echo_factor"].map("{:g}".format),
+            "mean fresh": mean.map("{:,.0f}".format),
+            "min - max": [f"{a:,.0f} - {b:,.0f}" for a, b in zip(low, high, strict=True)],
+            "spread": ((high - low) / mean).map("{:.0%}".format),
+            "searches at target": [f"{a} of {b}" for a, b in zip(bars["reached"], bars["searches"], strict=True)],
         }
     )
-    return markdown(told[["workload", "variant", "echo_factor", "mean fresh", "min - max", "spread", "reached"]])
+    return markdown(told)
 
 
 def describe_edges(edges: pd.DataFrame) -> str:
