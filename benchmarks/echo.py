@@ -5,10 +5,12 @@
 Prints microseconds for each example that leaves the pipeline (windows of 32 tokens, batches of 64).
 """
 
+from statistics import median
+
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.timing import seconds_in_turn
+from benchmarks.timing import ratio, seconds_in_turn
 from pipelines.echo import echo
 
 EXAMPLES, BATCH = 64_000, 64
@@ -41,8 +43,8 @@ def main() -> None:
     }
     seconds = seconds_in_turn({name: lambda form=form: drain(form) for name, form in forms.items()}, rounds=5)
     for name, taken in seconds.items():
-        print(f"{name:28} {taken / EXAMPLES * 1e6:7.2f} us an example")
-    print(f"one-line form / echo stage: {seconds['one-line flat_map, e = 2'] / seconds['echo, e = 2']:.1f}")
+        print(f"{name:28} {median(taken) / EXAMPLES * 1e6:7.2f} us an example")
+    print(f"one-line form / echo stage: {ratio(seconds['one-line flat_map, e = 2'], seconds['echo, e = 2']):.1f}")
 
 
 if __name__ == "__main__":

@@ -3,13 +3,20 @@
     pip install -r benchmarks/requirements.txt
     python -m benchmarks.step [--scale=small]
 
-Both frameworks use all cores, in one run, in turn. The share of the matrix rate is the step's multiply-adds over what
-a large float32 matrix product reaches on the same cores.
+All in one run, in turn. Ours runs as a trial does, with one thread for XLA and the pipeline beside it; PyTorch gets
+every core. The share of the matrix rate is the update's multiply-adds over what a large float32 matrix product reaches
+in the same process.
 """
 
 import argparse
+import os
 import time
 from statistics import median
+
+from experiments import engine, workloads
+from experiments.study import make_study
+
+os.environ.update(engine.worker_environment("small"))
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +24,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.timing import seconds_in_turn
-from experiments import trial, workloads
-from experiments.study import make_study
+from benchmarks.timing import ratio, seconds_in_turn
+from experiments import trial
 from pipelines.stages import ReadCounter
 
-UPDATES = 50
+UPDATES = 20
 POINT = {"learning_rate": jnp.float32(0.1), "momentum": jnp.float32(0.9)}
 
 
@@ -49,7 +55,7 @@ def torch_updates(model: dict, tokens: np.ndarray):
     sizes = {key: model[key] for key in ("vocab_size", "length", "width", "layers", "heads", "hidden")}
     network = TorchTransformer(**sizes)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, nesterov=True)
-    batch = torch.from_numpy(tokens).long()
+    batch = torch.tensor(tokens, dtype=torch.long)
 
     def run() -> None:
         for _ in range(UPDATES):
@@ -103,6 +109,7 @@ def main() -> None:
         for _ in range(UPDATES):
             next(batches)
 
+    torch.set_num_threads(os.cpu_count() or 1)
     torch_run, torch_parameters = torch_updates(study.config["model"], tokens["tokens"])
     seconds = seconds_in_turn(
         {
@@ -110,17 +117,20 @@ def main() -> None:
             "constant batch": lambda: train(False),
             "real pipeline": lambda: train(True),
             "PyTorch, constant batch": torch_run,
-        }
+        },
+        rounds=30,
     )
     print(f"{study.workload} {study.setting}: {parameters:,} parameters (PyTorch's model: {torch_parameters:,})")
     for name, taken in seconds.items():
-        print(f"{name:26} {UPDATES / taken:8.1f} a second, {taken / UPDATES * 1e3:7.2f} ms each")
-    print(
-        f"updates a second, real pipeline / constant batch: {seconds['constant batch'] / seconds['real pipeline']:.3f}"
+        each = median(taken) / UPDATES
+        print(f"{name:26} {1 / each:8.1f} a second, {each * 1e3:7.2f} ms each")
+    constant_seconds, real, peer = (
+        seconds[name] for name in ("constant batch", "real pipeline", "PyTorch, constant batch")
     )
-    print(f"time of an update, ours / PyTorch: {seconds['constant batch'] / seconds['PyTorch, constant batch']:.2f}")
+    print(f"updates a second, real pipeline / constant batch: {ratio(constant_seconds, real):.3f}")
+    print(f"time of an update, ours / PyTorch: {ratio(constant_seconds, peer):.2f}")
     matrix_parameters = parameters - state.params["position"].size
-    operations = 6 * matrix_parameters * tokens["tokens"].size * UPDATES / seconds["constant batch"]
+    operations = 6 * matrix_parameters * tokens["tokens"].size * UPDATES / median(constant_seconds)
     rate = matrix_rate()
     print(f"matrix rate: {rate / 1e9:.0f} GFLOP/s; the update reaches {operations / rate:.0%} of it")
 
