@@ -5,6 +5,7 @@
 Prints microseconds for each example that leaves the pipeline (windows of 32 tokens, batches of 64).
 """
 
+from functools import partial
 from statistics import median
 
 import numpy as np
@@ -41,7 +42,7 @@ def main() -> None:
         "echo, e = 2.5": echo(source(), 2.5, seed=0),
         "one-line flat_map, e = 2": one_liner(source(), 2),
     }
-    seconds = seconds_in_turn({name: lambda form=form: drain(form) for name, form in forms.items()}, rounds=5)
+    seconds = seconds_in_turn({name: partial(drain, form) for name, form in forms.items()}, rounds=5)
     for name, taken in seconds.items():
         print(f"{name:28} {median(taken) / EXAMPLES * 1e6:7.2f} us an example")
     print(f"one-line form / echo stage: {ratio(seconds['one-line flat_map, e = 2'], seconds['echo, e = 2']):.1f}")

@@ -96,12 +96,11 @@ def main() -> None:
 
     def train(real_pipeline: bool) -> None:
         nonlocal state
-        pending = None
-        for _ in range(UPDATES):
+        state, pending = trainer.update(state, constant, POINT)
+        for _ in range(UPDATES - 1):
             batch = trainer.put(next(batches)) if real_pipeline else constant
             state, loss = trainer.update(state, batch, POINT)
-            if pending is not None:
-                float(pending)
+            float(pending)
             pending = loss
         float(pending)
 
