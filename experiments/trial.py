@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import tensorflow as tf
@@ -30,10 +29,11 @@ class TrialDiverged(Exception):
 
 
 class TrainState(NamedTuple):
-    """What an update changes."""
+    """What an update changes: parameters, state that is not trained (batch statistics), velocity."""
 
     params: Any
-    momentum: Any
+    model_state: Any
+    velocity: Any
 
 
 class Trainer:
@@ -52,25 +52,36 @@ class Trainer:
         self.update = jax.jit(self._update, donate_argnums=0)
         self._evaluate_batch = jax.jit(self._task.evaluate)
 
+    def pad(self, batch: Batch) -> Batch:
+        """Appends examples that evaluation ignores until the batch splits evenly over the devices."""
+        return {name: _padded(array, self.devices, self._task.padding[name]) for name, array in batch.items()}
+
     def put(self, batch: Batch) -> Batch:
         """Sends a batch to the devices."""
         return jax.device_put(batch, self._split)
 
     def _init(self, seed: int, batch: Batch) -> TrainState:
-        params = self._task.init(jax.random.key(seed), batch)
-        return TrainState(params, optax.sgd(0.0, momentum=0.0, nesterov=True).init(params))
+        params, model_state = self._task.init(jax.random.key(seed), batch)
+        return TrainState(params, model_state, optax.sgd(0.0, momentum=0.0, nesterov=True).init(params))
 
     def _update(self, state: TrainState, batch: Batch, point: Mapping[str, jax.Array]) -> tuple[TrainState, jax.Array]:
-        """One SGD step with Nesterov momentum at a constant rate (section 3.1); returns the loss before it."""
+        """One SGD step with Nesterov momentum (section 3.1); returns the loss before it."""
         optimizer = optax.sgd(point["learning_rate"], momentum=point["momentum"], nesterov=True)
-        loss, gradients = jax.value_and_grad(self._task.loss)(state.params, batch)
-        updates, momentum = optimizer.update(gradients, state.momentum)
-        return TrainState(optax.apply_updates(state.params, updates), momentum), loss
+        loss_and_gradients = jax.value_and_grad(self._task.loss, has_aux=True)
+        (loss, model_state), gradients = loss_and_gradients(state.params, state.model_state, batch)
+        updates, velocity = optimizer.update(gradients, state.velocity)
+        return TrainState(optax.apply_updates(state.params, updates), model_state, velocity), loss
 
     def evaluate(self, state: TrainState, batches: list[Batch]) -> float:
         """The metric over all validation batches."""
-        total, weight = map(sum, zip(*(self._evaluate_batch(state.params, batch) for batch in batches), strict=True))
+        sums = [self._evaluate_batch(state.params, state.model_state, batch) for batch in batches]
+        total, weight = map(sum, zip(*sums, strict=True))
         return float(total) / float(weight)
+
+
+def _padded(array: np.ndarray, multiple: int, value: int) -> np.ndarray:
+    missing = -len(array) % multiple
+    return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1), constant_values=value)
 
 
 @functools.lru_cache(maxsize=4)
@@ -89,7 +100,7 @@ def _source(data_json: str) -> sources.Source:
 def _validation(model_json: str, data_json: str, batch_size: int) -> list[Batch]:
     trainer = _trainer(model_json)
     dataset = _source(data_json).validation().batch(batch_size)
-    return [trainer.put(pad(batch, trainer.devices)) for batch in dataset.as_numpy_iterator()]
+    return [trainer.put(trainer.pad(batch)) for batch in dataset.as_numpy_iterator()]
 
 
 def open_study(study: Study) -> tuple[Trainer, list[Batch]]:
@@ -104,16 +115,6 @@ def open_study(study: Study) -> tuple[Trainer, list[Batch]]:
         return trainer, _validation(model_json, data_json, study.config["eval_batch_size"])
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{study.workload}: {error}") from error
-
-
-def pad(batch: Batch, multiple: int) -> Batch:
-    """Appends examples of zeros, which evaluation ignores, until the batch splits evenly over the devices."""
-
-    def padded(array: np.ndarray) -> np.ndarray:
-        missing = -len(array) % multiple
-        return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1)) if missing else array
-
-    return {name: padded(array) for name, array in batch.items()}
 
 
 def pipeline(study: Study, seed: int, counter: stages.ReadCounter) -> tf.data.Dataset:
@@ -166,10 +167,9 @@ def run(
     def result(status: Status, step: int, steps_to_target: int | None = None) -> TrialResult:
         return TrialResult(status, step, steps_to_target, counter.examples, time.monotonic() - started)
 
-    metaparameters = {name: jnp.float32(value) for name, value in point.items()}
     steps_to_target = None
     try:
-        for step, state in _updates(trainer, study, batches, metaparameters, study.seed("init", search, index)):
+        for step, state in _updates(trainer, study, batches, point, study.seed("init", search, index)):
             bound = bound_steps()
             if study.reaches_target(evaluate(state, step).value) and steps_to_target is None:
                 steps_to_target = step
@@ -184,7 +184,19 @@ def run(
     return result("complete", step, steps_to_target)
 
 
-def _updates(trainer: Trainer, study: Study, batches, point: Mapping[str, jax.Array], seed: int):
+def learning_rate(study: Study, point: Mapping[str, float], step: int) -> float:
+    """The rate of update `step`, counted from 1: constant, or falling linearly where the decay is searched.
+
+    A point with `decay_share` falls from its rate to `end_factor` times that over this share of the budget's updates,
+    then stays there.
+    """
+    if "decay_share" not in point:
+        return point["learning_rate"]
+    progress = min(1.0, (step - 1) / (point["decay_share"] * study.budget_steps))
+    return point["learning_rate"] * (1 - (1 - study.config["end_factor"]) * progress)
+
+
+def _updates(trainer: Trainer, study: Study, batches, point: Mapping[str, float], seed: int):
     """Trains to the budget, yielding (update, state) whenever an evaluation is due.
 
     Each update is dispatched before the loss of the one before it is looked at, so the device never waits for the
@@ -205,10 +217,12 @@ def _updates(trainer: Trainer, study: Study, batches, point: Mapping[str, jax.Ar
         if not value <= study.config["divergence_factor"] * first_loss:  # true for NaN as well
             raise TrialDiverged(step)
 
+    momentum = np.float32(point["momentum"])
     batch = trainer.put(next(batches))
     state = trainer.init(seed, batch)
     for step in range(1, study.budget_steps + 1):
-        state, loss = trainer.update(state, batch, point)
+        rate = np.float32(learning_rate(study, point, step))
+        state, loss = trainer.update(state, batch, {"learning_rate": rate, "momentum": momentum})
         if step < study.budget_steps:
             batch = trainer.put(next(batches))
         check(pending, step - 1)

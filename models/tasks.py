@@ -2,16 +2,35 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
+from flax import linen as nn
 
+from models.resnet import BottleneckResNet, CifarResNet, ResNetConfig
 from models.transformer import Transformer, TransformerConfig
 
 Batch = Mapping[str, Any]
 Params = Any
+ModelState = Any
+
+
+class Task(Protocol):
+    """What a trial needs of a model. `model_state` is what training changes without a gradient: batch statistics."""
+
+    padding: ClassVar[Mapping[str, int]]
+    """For each component of a batch, the value that marks examples to be ignored in evaluation."""
+
+    def init(self, key: jax.Array, batch: Batch) -> tuple[Params, ModelState]:
+        """Random parameters and the first state, for batches shaped like `batch`."""
+
+    def loss(self, params: Params, model_state: ModelState, batch: Batch) -> tuple[jax.Array, ModelState]:
+        """The training loss, a scalar, and the state after this batch."""
+
+    def evaluate(self, params: Params, model_state: ModelState, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        """A sum and a weight that add up over batches; their ratio is the metric."""
 
 
 @dataclass(frozen=True)
@@ -22,18 +41,19 @@ class LanguageModelling:
     """
 
     model: Transformer
+    padding: ClassVar[Mapping[str, int]] = {"tokens": 0}
 
-    def init(self, key: jax.Array, batch: Batch) -> Params:
-        """Random parameters for batches shaped like `batch`."""
-        return self.model.init(key, batch["tokens"])["params"]
+    def init(self, key: jax.Array, batch: Batch) -> tuple[Params, ModelState]:
+        """Random parameters for batches shaped like `batch`; there is no state."""
+        return self.model.init(key, batch["tokens"])["params"], {}
 
-    def loss(self, params: Params, batch: Batch) -> jax.Array:
-        """Mean cross-entropy over the batch's tokens, a scalar."""
-        total, tokens = self.evaluate(params, batch)
-        return total / jnp.maximum(tokens, 1)
+    def loss(self, params: Params, model_state: ModelState, batch: Batch) -> tuple[jax.Array, ModelState]:
+        """Mean cross-entropy over the batch's tokens."""
+        total, tokens = self.evaluate(params, model_state, batch)
+        return total / jnp.maximum(tokens, 1), model_state
 
-    def evaluate(self, params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        """Cross-entropy summed over tokens, and the number of tokens; over all batches, their ratio is the metric."""
+    def evaluate(self, params: Params, model_state: ModelState, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        """Cross-entropy summed over tokens, and the number of tokens."""
         tokens = batch["tokens"]
         logits = self.model.apply({"params": params}, tokens)
         weights = (tokens > 0).astype(jnp.float32)
@@ -41,10 +61,56 @@ class LanguageModelling:
         return jnp.sum(losses * weights), jnp.sum(weights)
 
 
-def build(settings: Mapping[str, Any]) -> LanguageModelling:
+@dataclass(frozen=True)
+class ImageClassification:
+    """Classification; batches `{"image": [batch, height, width, channels] uint8, "label": [batch] int32}`.
+
+    Loss: cross-entropy with label smoothing, plus half the weight decay times the squared kernels. Metric: accuracy;
+    a label of -1 is padding and counts for nothing.
+    """
+
+    model: nn.Module
+    label_smoothing: float
+    weight_decay: float
+    padding: ClassVar[Mapping[str, int]] = {"image": 0, "label": -1}
+
+    def init(self, key: jax.Array, batch: Batch) -> tuple[Params, ModelState]:
+        """Random parameters and first batch statistics."""
+        variables = self.model.init(key, _to_floats(batch["image"]), training=True)
+        return variables["params"], variables["batch_stats"]
+
+    def loss(self, params: Params, model_state: ModelState, batch: Batch) -> tuple[jax.Array, ModelState]:
+        """Mean loss over the batch, and the batch statistics after it."""
+        variables = {"params": params, "batch_stats": model_state}
+        logits, changed = self.model.apply(
+            variables, _to_floats(batch["image"]), training=True, mutable=["batch_stats"]
+        )
+        targets = optax.smooth_labels(jax.nn.one_hot(batch["label"], logits.shape[-1]), self.label_smoothing)
+        squares = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params) if leaf.ndim > 1)
+        loss = optax.softmax_cross_entropy(logits, targets).mean() + 0.5 * self.weight_decay * squares
+        return loss, changed["batch_stats"]
+
+    def evaluate(self, params: Params, model_state: ModelState, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        """Images classified rightly, and images."""
+        variables = {"params": params, "batch_stats": model_state}
+        logits: Any = self.model.apply(variables, _to_floats(batch["image"]), training=False)
+        labels = batch["label"]
+        return jnp.sum(jnp.argmax(logits, -1) == labels), jnp.sum(labels >= 0)
+
+
+def _to_floats(pixels: jax.Array) -> jax.Array:
+    """Maps pixels from 0..255 to -1..1, on the device."""
+    return pixels.astype(jnp.float32) / 127.5 - 1
+
+
+def build(settings: Mapping[str, Any]) -> Task:
     """Makes the task that a workload's `config.model` describes."""
     arguments = dict(settings)
     name = arguments.pop("name")
-    if name != "transformer":
-        raise ValueError(f"model.name must be transformer, got {name!r}")
-    return LanguageModelling(Transformer(TransformerConfig(**arguments)))
+    if name == "transformer":
+        return LanguageModelling(Transformer(TransformerConfig(**arguments)))
+    networks = {"resnet_cifar": CifarResNet, "resnet_bottleneck": BottleneckResNet}
+    if name in networks:
+        losses = {key: arguments.pop(key) for key in ("label_smoothing", "weight_decay")}
+        return ImageClassification(networks[name](ResNetConfig(**arguments)), **losses)
+    raise ValueError(f"model.name must be transformer, {' or '.join(networks)}, got {name!r}")

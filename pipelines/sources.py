@@ -15,13 +15,19 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pipelines import images as image_stages
 from pipelines import text
-from pipelines.stages import Augment
+from pipelines.bundled import load_fashion_mnist
+from pipelines.stages import Augment, Example
 
 BUNDLED = Path(__file__).parent / "bundled"
 
 # Examples in each split, as tensorflow-datasets lists them once a set is prepared.
-SPLIT_SIZES = {"lm1b": {"train": 30_301_028, "test": 306_688}}
+SPLIT_SIZES = {
+    "cifar10": {"train": 50_000},
+    "imagenet2012": {"train": 1_281_167},
+    "lm1b": {"train": 30_301_028, "test": 306_688},
+}
 
 
 class DatasetMissing(FileNotFoundError):
@@ -68,16 +74,30 @@ def brown(*, length: int, validation_examples: int, shards: int = 64) -> Source:
     train_windows, validation_windows = windows(training), windows(held_out)
     if not 0 < validation_examples <= len(validation_windows):
         raise ValueError(f"validation_examples must be 1 to {len(validation_windows)}, got {validation_examples}")
-    parts = np.stack(np.split(train_windows[: len(train_windows) // shards * shards], shards))
+    return in_memory({"tokens": train_windows}, {"tokens": validation_windows[:validation_examples]}, shards)
 
-    def train(seed: int) -> tf.data.Dataset:
+
+def in_memory(
+    train: Mapping[str, np.ndarray], validation: Mapping[str, np.ndarray], shards: int, augment: Augment | None = None
+) -> Source:
+    """A source of arrays, read like a dataset of `shards` files: whole, one by one, in a new order each epoch.
+
+    The examples that do not fill the last shard are left out.
+    """
+    parts = {
+        name: array[: len(array) // shards * shards].reshape(shards, -1, *array.shape[1:])
+        for name, array in train.items()
+    }
+
+    def read(seed: int) -> tf.data.Dataset:
         order = tf.data.Dataset.range(shards).shuffle(shards, seed=seed, reshuffle_each_iteration=True).repeat()
-        return order.flat_map(lambda part: tf.data.Dataset.from_tensor_slices({"tokens": tf.gather(parts, part)}))
+        return order.flat_map(
+            lambda part: tf.data.Dataset.from_tensor_slices(
+                {name: tf.gather(array, part) for name, array in parts.items()}
+            )
+        )
 
-    def validation() -> tf.data.Dataset:
-        return tf.data.Dataset.from_tensor_slices({"tokens": validation_windows[:validation_examples]})
-
-    return Source(train, validation)
+    return Source(read, lambda: tf.data.Dataset.from_tensor_slices(dict(validation)), augment)
 
 
 def lm1b(*, data_dir: str, vocab_size: int, length: int, validation_examples: int) -> Source:
@@ -98,6 +118,108 @@ def lm1b(*, data_dir: str, vocab_size: int, length: int, validation_examples: in
         train=lambda seed: text.read_tokens(shards("train"), length, seed=seed),
         validation=lambda: text.read_tokens(shards("validation"), length, seed=None),
     )
+
+
+def fashion_mnist(
+    *, size: int, train_examples: int, validation_examples: int, padding: int, shards: int = 10
+) -> Source:
+    """Bundled stand-in for CIFAR-10: the first images of Fashion-MNIST, shrunk to `size` pixels (28, 14 or 7).
+
+    `{"image": [size, size, 1] uint8, "label": [] int32}`; augmented as CIFAR-10 is. Validation: the first test images.
+    """
+    if 28 % size:
+        raise ValueError(f"data.size must divide 28, got {size}")
+    arrays = load_fashion_mnist()
+    splits = []
+    for split, count in (("train", train_examples), ("test", validation_examples)):
+        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+        if not 0 < count <= len(images):
+            raise ValueError(f"data: {split} has {len(images)} images, {count} were asked for")
+        squares = images[:count].reshape(count, size, 28 // size, size, 28 // size)
+        small = squares.mean((2, 4)).round().astype(np.uint8)[..., None]
+        splits.append({"image": small, "label": labels[:count].astype(np.int32)})
+    train, validation = splits
+    return in_memory(train, validation, shards, image_stages.pad_crop_flip(padding))
+
+
+def cifar10(*, data_dir: str, padding: int, validation_examples: int) -> Source:
+    """CIFAR-10 through TensorFlow Datasets: `{"image": [32, 32, 3] uint8, "label": [] int32}`.
+
+    Validation: the last examples of the training split, held out of it.
+    """
+
+    def decode(example: Example) -> Example:
+        return image_stages.decode(32)(image_and_label(example))
+
+    return tfds_images(
+        "cifar10",
+        data_dir,
+        validation_examples,
+        decode=decode,
+        augment=image_stages.pad_crop_flip(padding),
+        evaluation=lambda example: example,
+    )
+
+
+def imagenet2012(
+    *, data_dir: str, size: int, validation_examples: int, smallest_area: float, colour_strength: float
+) -> Source:
+    """ImageNet through TensorFlow Datasets: `{"image": [height, width, 3] uint8, "label": [] int32}`.
+
+    Augmentation and evaluation make images of `size` pixels square.
+
+    Validation: the last examples of the training split, held out of it, their central squares.
+    """
+
+    def decode(example: Example) -> Example:
+        return image_stages.decode()(image_and_label(example))
+
+    return tfds_images(
+        "imagenet2012",
+        data_dir,
+        validation_examples,
+        decode=decode,
+        augment=image_stages.random_resized_crop(size, smallest_area=smallest_area, colour_strength=colour_strength),
+        evaluation=image_stages.centre_crop(size),
+    )
+
+
+def image_and_label(example: Example) -> Example:
+    """Keeps the two components that training needs."""
+    return {"image": example["image"], "label": tf.cast(example["label"], tf.int32)}
+
+
+def tfds_images(
+    name: str,
+    data_dir: str,
+    validation_examples: int,
+    *,
+    decode: Callable[[Example], Example],
+    augment: Augment,
+    evaluation: Callable[[Example], Example],
+) -> Source:
+    """An image dataset of TensorFlow Datasets, decoded by a stage of ours, the end of its training split held out."""
+    import tensorflow_datasets as tfds  # seconds to import, and the bundled sources do without it
+
+    builder = tfds_builder(name, data_dir)
+    size = min(SPLIT_SIZES[name]["train"], builder.info.splits["train"].num_examples)
+    if not 0 < validation_examples < size:
+        raise ValueError(f"data.validation_examples must be 1 to {size - 1}, got {validation_examples}")
+    bytes_only = {"image": tfds.decode.SkipDecoding()}
+    parallel = tf.data.AUTOTUNE
+
+    def train(seed: int) -> tf.data.Dataset:
+        reading = tfds.ReadConfig(shuffle_seed=seed, shuffle_reshuffle_each_iteration=True, interleave_cycle_length=16)
+        split = f"train[:{size - validation_examples}]"
+        files = builder.as_dataset(split=split, decoders=bytes_only, shuffle_files=True, read_config=reading)
+        return files.repeat().map(decode, num_parallel_calls=parallel, deterministic=True)
+
+    def validation() -> tf.data.Dataset:
+        split = f"train[{size - validation_examples}:{size}]"
+        files = builder.as_dataset(split=split, decoders=bytes_only)
+        return files.map(lambda example: evaluation(decode(example)), num_parallel_calls=parallel, deterministic=True)
+
+    return Source(train, validation, augment)
 
 
 def bundled_text(name: str) -> str:
@@ -140,4 +262,10 @@ def tfds_builder(name: str, data_dir: str):
     return builder
 
 
-SOURCES: Mapping[str, Callable[..., Source]] = {"brown": brown, "lm1b": lm1b}
+SOURCES: Mapping[str, Callable[..., Source]] = {
+    "brown": brown,
+    "cifar10": cifar10,
+    "fashion_mnist": fashion_mnist,
+    "imagenet2012": imagenet2012,
+    "lm1b": lm1b,
+}

@@ -20,6 +20,7 @@ from pipelines.echo import echo, has_fixed_shapes
 Example = Mapping[str, tf.Tensor]
 Augment = Callable[[Example, tf.Tensor], Example]
 
+AUGMENT_CHUNK = 64
 VARIANTS = ("baseline", "batch", "example", "example_after_augmentation", "example_before_augmentation")
 
 
@@ -84,8 +85,10 @@ def build(examples: tf.data.Dataset, stages: Stages, *, seed: int, augment: Augm
       examples: what the source reads, endlessly, undecoded or decoded, one example an item.
       stages: variant, echo factor and sizes.
       seed: of shuffling, fractional echoing and augmentation.
-      augment: maps an example and a stateless seed [2] to an augmented example. Each item that reaches it, so each
-        copy echoed before it, gets a seed of its own, made of `seed` and the item's running index.
+      augment: maps a chunk of examples, each component with a leading dimension, and a stateless seed [2] to
+        augmented ones, drawing random numbers for each example. Each item that reaches it, so each copy echoed before
+        it, gets draws of its own, a function of `seed` and the item's running index. A chunk is AUGMENT_CHUNK
+        examples of one fixed shape, or a single one where shapes vary.
 
     Returns:
       Batches: the example's structure with a leading dimension of `stages.batch_size`.
@@ -98,10 +101,13 @@ def build(examples: tf.data.Dataset, stages: Stages, *, seed: int, augment: Augm
         if augment is None:
             return dataset
 
-        def apply(index: tf.Tensor, example: Example) -> Example:
-            return augment(example, tf.stack([tf.constant(seed, tf.int64), index]))
+        def apply(index: tf.Tensor, examples: Example) -> Example:
+            return augment(examples, tf.stack([tf.constant(seed, tf.int64), index]))
 
-        return dataset.enumerate().map(apply, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        if has_fixed_shapes(dataset):
+            return dataset.batch(AUGMENT_CHUNK).enumerate().map(apply).unbatch()
+        chunks = dataset.batch(1).enumerate()
+        return chunks.map(apply, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).unbatch()
 
     factor = stages.echo_factor
     if stages.variant in ("baseline", "batch"):

@@ -9,6 +9,7 @@ import time
 import pandas as pd
 import psutil
 import pytest
+from distributed import LocalCluster
 from small_studies import OVERRIDES, tiny
 
 from analysis import collect
@@ -158,3 +159,10 @@ def test_interrupt_is_told_and_keeps_results(tmp_path):
     assert process.returncode == 130
     assert "finished trials are kept" in output
     assert results(tmp_path)
+
+
+def test_trains_on_a_cluster_that_is_already_there(tmp_path):
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        progress = engine.run([tiny(searches=1, trials=2)], root=tmp_path, scheduler=cluster.scheduler_address)
+    assert len(progress.results[0, 0]) == 2
+    assert not progress.open_tasks()

@@ -22,7 +22,7 @@ SMALL = {
 
 def parameters(settings):
     batch = {"tokens": jnp.ones((2, settings["length"]), jnp.int32)}
-    return jax.eval_shape(tasks.build(settings).init, jax.random.key(0), batch)
+    return jax.eval_shape(tasks.build(settings).init, jax.random.key(0), batch)[0]
 
 
 def count(params):
@@ -49,7 +49,7 @@ def test_parameter_count_of_the_base_model(tied):
 def small():
     task = tasks.build(SMALL)
     tokens = jax.random.randint(jax.random.key(1), (4, 12), 1, 50)
-    return task, task.init(jax.random.key(0), {"tokens": tokens}), tokens
+    return task, task.init(jax.random.key(0), {"tokens": tokens})[0], tokens
 
 
 def test_position_sees_only_the_tokens_before_it(small):
@@ -70,31 +70,31 @@ def test_loss_equals_a_slow_reference_and_ignores_padding(small):
             if token:
                 total += np.log(np.exp(scores).sum()) - scores[token]
                 counted += 1
-    assert task.loss(params, {"tokens": padded}) == pytest.approx(total / counted, rel=1e-5)
-    sums = task.evaluate(params, {"tokens": padded})
+    assert task.loss(params, {}, {"tokens": padded})[0] == pytest.approx(total / counted, rel=1e-5)
+    sums = task.evaluate(params, {}, {"tokens": padded})
     assert float(sums[1]) == counted == 41
 
 
 def test_all_padding_is_a_loss_of_zero(small):
     task, params, tokens = small
-    assert float(task.loss(params, {"tokens": tokens * 0})) == 0
+    assert float(task.loss(params, {}, {"tokens": tokens * 0})[0]) == 0
 
 
 def test_untrained_model_is_near_uniform(small):
     task, params, tokens = small
-    assert abs(float(task.loss(params, {"tokens": tokens})) - np.log(50)) < 1
+    assert abs(float(task.loss(params, {}, {"tokens": tokens})[0]) - np.log(50)) < 1
 
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_learns_a_batch_by_heart(tied):
     task = tasks.build(SMALL | {"tied_embedding": tied})
     batch = {"tokens": jax.random.randint(jax.random.key(2), (4, 12), 1, 50)}
-    params = task.init(jax.random.key(0), batch)
+    params, _ = task.init(jax.random.key(0), batch)
     optimizer = optax.adam(1e-2)
 
     @jax.jit
     def update(params, state):
-        gradients = jax.grad(task.loss)(params, batch)
+        gradients = jax.grad(task.loss, has_aux=True)(params, {}, batch)[0]
         updates, state = optimizer.update(gradients, state)
         return optax.apply_updates(params, updates), state
 
@@ -102,13 +102,13 @@ def test_learns_a_batch_by_heart(tied):
     for _ in range(200):
         params, state = update(params, state)
     # Nothing tells which of the four sequences starts: the first token's ln 4 nats stay, over 12 tokens.
-    assert float(task.loss(params, batch)) == pytest.approx(np.log(4) / 12, abs=0.02)
+    assert float(task.loss(params, {}, batch)[0]) == pytest.approx(np.log(4) / 12, abs=0.02)
 
 
 def test_bfloat16_computation_keeps_float32_parameters_and_logits():
     task = tasks.build(SMALL | {"dtype": "bfloat16"})
     tokens = jnp.ones((2, 12), jnp.int32)
-    params = task.init(jax.random.key(0), {"tokens": tokens})
+    params, _ = task.init(jax.random.key(0), {"tokens": tokens})
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
     assert task.model.apply({"params": params}, tokens).dtype == jnp.float32
 

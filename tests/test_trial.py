@@ -1,3 +1,5 @@
+import copy
+import dataclasses
 import math
 
 import jax
@@ -78,7 +80,7 @@ def test_update_is_nesterov_momentum():
     velocity = jax.tree.map(np.zeros_like, weights)
     state = trainer.init(0, batch)
     for _ in range(3):
-        gradients = jax.grad(trainer._task.loss)(weights, batch)
+        gradients, _ = jax.grad(trainer._task.loss, has_aux=True)(weights, {}, batch)
         velocity = jax.tree.map(lambda v, g: 0.8 * v + np.asarray(g), velocity, gradients)
         weights = jax.tree.map(lambda w, g, v: w - 0.05 * (np.asarray(g) + 0.8 * v), weights, gradients, velocity)
         state, _ = trainer.update(state, batch, point)
@@ -103,12 +105,22 @@ def test_result_counts_what_the_source_read():
     assert 96 <= result.examples_read <= 96 + 2 * 256 + 64 + 20
 
 
-def test_padding_splits_batches_evenly_and_changes_nothing():
-    batch = {"tokens": np.ones((5, 3), np.int32)}
-    padded = trial.pad(batch, 4)
+def test_padding_splits_batches_evenly_with_examples_that_are_ignored():
+    trainer, _ = trial.open_study(tiny())
+    trainer = copy.copy(trainer)
+    trainer.devices = 4
+    padded = trainer.pad({"tokens": np.ones((5, 3), np.int32)})
     assert padded["tokens"].shape == (8, 3)
     assert padded["tokens"].sum() == 15
-    assert trial.pad(batch, 5)["tokens"] is batch["tokens"]
+
+
+def test_rate_is_constant_or_falls_linearly_to_its_end():
+    study = tiny()
+    assert trial.learning_rate(study, {"learning_rate": 0.5}, 20) == 0.5
+    study = dataclasses.replace(study, budget_steps=101, config=study.config | {"end_factor": 0.01})
+    point = {"learning_rate": 0.5, "decay_share": 50 / 101}
+    rates = [trial.learning_rate(study, point, step) for step in (1, 26, 51, 101)]
+    np.testing.assert_allclose(rates, [0.5, 0.5 * (1 - 0.99 / 2), 0.005, 0.005])
 
 
 @pytest.mark.parametrize(

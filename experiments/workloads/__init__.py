@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from experiments.study import ConfigError, Dimension
 
-WORKLOADS = ("transformer_lm1b",)
+WORKLOADS = ("transformer_lm1b", "resnet32_cifar10")
 SCALES = ("smoke", "small", "paper")
 
 
@@ -44,8 +44,10 @@ def check(config: ConfigDict) -> None:
     values |= {f"budget_fresh_examples.{variant}": budget for variant, budget in config.budget_fresh_examples.items()}
     values |= {f"{group}.{key}": value for group in ("model", "data") for key, value in config[group].items()}
     for key, value in values.items():
-        if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
+        if isinstance(value, int) and not isinstance(value, bool) and value <= 0:
             raise ConfigError(f"config.{key} must be positive, got {value}")
+        if isinstance(value, float) and not value >= 0:  # true for NaN as well
+            raise ConfigError(f"config.{key} must not be negative, got {value}")
     if config.shuffle_buffer < 0:
         raise ConfigError(f"config.shuffle_buffer must be >= 0, got {config.shuffle_buffer}")
     if config.goal not in ("min", "max"):
