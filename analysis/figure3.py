@@ -29,6 +29,8 @@ def our_bars(results: Path, scale: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         for study in experiment.studies(workloads.load(workload, scale))
     ]
     studies = load.of_studies(load.table(results, scale, "studies"), listed)
+    echoing = studies.loc[studies["variant"] != "baseline", "workload"]
+    studies = studies[studies["workload"].isin(echoing)]  # a baseline alone compares with nothing
     trials = load.table(results, scale, "trials")
     return reach.per_study(trials, studies), reach.edges(trials, studies)
 

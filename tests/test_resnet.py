@@ -101,7 +101,7 @@ def test_slices_that_do_not_fill_the_batch_are_named(x):
         normalised(5, x)
 
 
-def images(number=64, size=14):
+def images(number=64, size=8):
     pixels = np.random.default_rng(0).integers(0, 256, (number, size, size, 1), np.uint8)
     return {"image": jnp.asarray(pixels), "label": jnp.arange(number, dtype=jnp.int32) % 10}
 
@@ -118,7 +118,7 @@ def test_learns_64_images_by_heart(settings):
         return jax.tree.map(lambda p, v: p - 0.05 * v, params, velocity), velocity, state
 
     velocity = jax.tree.map(jnp.zeros_like, params)
-    for _ in range(150):
+    for _ in range(200):
         params, velocity, state = update(params, velocity, state)
     right, seen = task.evaluate(params, state, batch)
     assert (int(right), int(seen)) == (64, 64)

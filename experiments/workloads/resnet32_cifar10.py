@@ -5,7 +5,13 @@ feasible trials, Nesterov momentum, a rate that falls linearly to 1/100 over a s
 there, so our choice: the held-out validation images, padding, weight decay, label smoothing, search space; and batch
 normalisation over the whole batch, since the paper names no virtual batch for this model.
 
-Small scale: Fashion-MNIST at 14 pixels, a ResNet-8.
+Small scale: 2,000 images of Fashion-MNIST at 14 pixels, padded by 2, cropped and flipped; a ResNet-8 of 8 channels.
+Calibrated on the baseline alone, then frozen: coarse searches found the region of good rates (0.09 to 0.33), momenta
+(0.78 to 0.93) and decays (0.6 to 1.0 of the budget); the budget of 64,000 examples bounds a trial to about 25 s on a
+core, and the target of 0.765 is slightly worse than what the best baseline trials reach within it (0.77 to 0.785).
+Five searches of 10 feasible trials then gave the baseline a mean of 36,160 examples, 33,600 to 40,000 (a spread of
+18 %; the paper's is 37 %). That is 18 epochs, where the paper takes 222; the shuffle buffer holds 20 % of the training
+set, as there.
 
 Smoke scale: the same path in seconds; its target is low and its numbers mean nothing.
 """
@@ -67,10 +73,10 @@ def _smoke(c: ConfigDict) -> None:
     _small(c)
     c.model.width = 4
     c.data.validation_examples = 500
-    c.target = 0.5
+    c.target = 0.2
     c.shuffle_buffer = 100
     c.eval_every_steps = 5
-    c.budget_fresh_examples = _budgets(baseline=3_200, batch=3_200, after=3_200, before=3_200)
+    c.budget_fresh_examples = _budgets(baseline=1_600, batch=1_600, after=1_600, before=1_600)
     c.searches = 2
     c.trials = 3
     c.seconds_per_update = 0.008
