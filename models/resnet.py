@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 EPSILON = 1e-5
+Layer = Callable[..., Callable[[jax.Array], jax.Array]]
 KEPT = 0.9
 """Share of the running statistics that an update keeps."""
 
@@ -78,23 +79,29 @@ class GhostBatchNorm(nn.Module):
         return normalised.reshape(x.shape).astype(self.dtype)
 
 
-class _Network(nn.Module):
-    """What both networks share: convolutions and normalisations with the configuration's settings."""
+class ResNet(nn.Module):
+    """Stem, stages of residual blocks, classifier: [B, H, W, C] float -> logits [B, classes].
+
+    Each stage after the first halves the resolution in its first block and doubles the channels.
+    """
 
     config: ResNetConfig
 
-    def layers(self, training: bool) -> tuple[Callable, Callable]:
-        """Makes convolutions (channels, kernel, strides) and normalisations."""
+    @nn.compact
+    def __call__(self, x: jax.Array, training: bool) -> jax.Array:
+        c = self.config
         init = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
-        convolution = partial(nn.Conv, use_bias=False, dtype=self.config.dtype, kernel_init=init)
-        return convolution, partial(GhostBatchNorm, self.config.ghost_batch_size, self.config.dtype, training)
-
-    def classify(self, x: jax.Array) -> jax.Array:
-        """Averages over pixels and maps to logits [B, classes] float32."""
+        convolution = partial(nn.Conv, use_bias=False, dtype=c.dtype, kernel_init=init)
+        norm = partial(GhostBatchNorm, c.ghost_batch_size, c.dtype, training)
+        x = self.start(x.astype(c.dtype), convolution, norm)
+        for stage, blocks in enumerate(c.stages):
+            for block in range(blocks):
+                stride = 2 if stage and not block else 1
+                x = nn.relu(self.block(x, c.width * 2**stage, stride, convolution, norm))
         pooled = x.mean((1, 2)).astype(jnp.float32)
-        return nn.Dense(self.config.num_classes, name="logits", kernel_init=nn.initializers.normal(0.01))(pooled)
+        return nn.Dense(c.num_classes, name="logits", kernel_init=nn.initializers.normal(0.01))(pooled)
 
-    def start(self, x: jax.Array, convolution: Callable, norm: Callable) -> jax.Array:
+    def start(self, x: jax.Array, convolution: Layer, norm: Layer) -> jax.Array:
         """The layers before the first block."""
         if self.config.stem == "small":
             return nn.relu(norm(name="stem_norm")(convolution(self.config.width, (3, 3), name="stem")(x)))
@@ -102,47 +109,37 @@ class _Network(nn.Module):
         x = nn.relu(norm(name="stem_norm")(x))
         return nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
 
+    def block(self, x: jax.Array, channels: int, stride: int, convolution: Layer, norm: Layer) -> jax.Array:
+        """The sum of a residual block's two branches."""
+        raise NotImplementedError
 
-class CifarResNet(_Network):
-    """ResNet of 6n+2 layers for small images: [B, H, W, C] float -> logits [B, classes].
+
+class CifarResNet(ResNet):
+    """ResNet of 6n+2 layers for small images, n blocks in each of three stages.
 
     Two convolutions a block; shortcuts have no parameters (pixels skipped, channels filled with zeros).
     """
 
-    @nn.compact
-    def __call__(self, x: jax.Array, training: bool) -> jax.Array:
-        convolution, norm = self.layers(training)
-        x = self.start(x.astype(self.config.dtype), convolution, norm)
-        for stage, blocks in enumerate(self.config.stages):
-            channels = self.config.width * 2**stage
-            for block in range(blocks):
-                stride = 2 if stage and not block else 1
-                y = nn.relu(norm()(convolution(channels, (3, 3), stride, padding=1)(x)))
-                y = norm(scale_init=nn.initializers.zeros)(convolution(channels, (3, 3), padding=1)(y))
-                shortcut = x[:, ::stride, ::stride]
-                missing = channels - shortcut.shape[-1]
-                shortcut = jnp.pad(shortcut, ((0, 0), (0, 0), (0, 0), (missing // 2, missing - missing // 2)))
-                x = nn.relu(shortcut + y)
-        return self.classify(x)
+    def block(self, x: jax.Array, channels: int, stride: int, convolution: Layer, norm: Layer) -> jax.Array:
+        """The sum of a residual block's two branches."""
+        y = nn.relu(norm()(convolution(channels, (3, 3), stride, padding=1)(x)))
+        y = norm(scale_init=nn.initializers.zeros)(convolution(channels, (3, 3), padding=1)(y))
+        shortcut = x[:, ::stride, ::stride]
+        missing = channels - shortcut.shape[-1]
+        return y + jnp.pad(shortcut, ((0, 0), (0, 0), (0, 0), (missing // 2, missing - missing // 2)))
 
 
-class BottleneckResNet(_Network):
-    """ResNet of bottleneck blocks, ResNet-50 with stages (3, 4, 6, 3): [B, H, W, C] float -> logits [B, classes].
+class BottleneckResNet(ResNet):
+    """ResNet of bottleneck blocks, ResNet-50 with stages (3, 4, 6, 3).
 
     A block that halves the resolution does so in its 3 x 3 convolution ("version 1.5").
     """
 
-    @nn.compact
-    def __call__(self, x: jax.Array, training: bool) -> jax.Array:
-        convolution, norm = self.layers(training)
-        x = self.start(x.astype(self.config.dtype), convolution, norm)
-        for stage, blocks in enumerate(self.config.stages):
-            channels = self.config.width * 2**stage
-            for block in range(blocks):
-                stride = 2 if stage and not block else 1
-                y = nn.relu(norm()(convolution(channels, (1, 1))(x)))
-                y = nn.relu(norm()(convolution(channels, (3, 3), stride, padding=1)(y)))
-                y = norm(scale_init=nn.initializers.zeros)(convolution(4 * channels, (1, 1))(y))
-                shortcut = x if block else norm()(convolution(4 * channels, (1, 1), stride)(x))
-                x = nn.relu(shortcut + y)
-        return self.classify(x)
+    def block(self, x: jax.Array, channels: int, stride: int, convolution: Layer, norm: Layer) -> jax.Array:
+        """The sum of a residual block's two branches."""
+        y = nn.relu(norm()(convolution(channels, (1, 1))(x)))
+        y = nn.relu(norm()(convolution(channels, (3, 3), stride, padding=1)(y)))
+        y = norm(scale_init=nn.initializers.zeros)(convolution(4 * channels, (1, 1))(y))
+        if x.shape == y.shape:
+            return x + y
+        return norm()(convolution(4 * channels, (1, 1), stride)(x)) + y

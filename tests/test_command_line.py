@@ -94,7 +94,7 @@ def test_plan_needs_neither_tensorflow_nor_jax(scale):
 
 
 def test_plan_adds_up(capsys):
-    assert run("--scale=paper", "--plan", "--seconds-per-update=0.36") == 0
+    assert run("--scale=paper", "--panel=a", "--plan", "--seconds-per-update=0.36") == 0
     rows = {line.split("  ")[0]: line.split()[-4:] for line in capsys.readouterr().out.splitlines()}
     assert rows["transformer_lm1b baseline-e1-b1024-s1000000"] == ["500", "10,000,000", "10,240,000,000", "1,000.0"]
     assert rows["all, at most"] == ["1,500", "40,000,000", "25,600,000,000", "4,000.0"]
@@ -106,8 +106,15 @@ def test_whole_way_inline(tmp_path, capsys):
         f"--config.{key}={value}" for key, value in OVERRIDES.items() if key not in ("batch_size", "shuffle_buffer")
     ]
     runs = f"--runs={tmp_path / 'runs'}"
-    assert run("--scale=smoke", "--engine=inline", runs, *settings, "--config.budget_fresh_examples.batch=160") == 0
-    assert run("--scale=smoke", "--status", runs, *settings, "--config.budget_fresh_examples.batch=160") == 0
+    assert (
+        run(
+            "--scale=smoke", "--panel=a", "--engine=inline", runs, *settings, "--config.budget_fresh_examples.batch=160"
+        )
+        == 0
+    )
+    assert (
+        run("--scale=smoke", "--panel=a", "--status", runs, *settings, "--config.budget_fresh_examples.batch=160") == 0
+    )
     assert "transformer_lm1b example-e2-b32-s100" in capsys.readouterr().out
     results = tmp_path / "results"
     assert collect.main(["--scale=smoke", runs, f"--results={results}"]) == 0

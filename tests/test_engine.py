@@ -27,7 +27,15 @@ SETTINGS = OVERRIDES | {
 
 
 def start(runs, workers=2):
-    command = [sys.executable, "-m", "experiments.figure3", "--scale=smoke", f"--workers={workers}", f"--runs={runs}"]
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.figure3",
+        "--scale=smoke",
+        "--panel=a",
+        f"--workers={workers}",
+        f"--runs={runs}",
+    ]
     command += [f"--config.{key}={value}" for key, value in SETTINGS.items()]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
