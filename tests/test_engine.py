@@ -56,7 +56,7 @@ def table(runs, results_folder):
     collect.collect(runs, results_folder, "smoke")
     trials = pd.read_csv(results_folder / "smoke" / "trials.csv")
     measurements = pd.read_parquet(results_folder / "smoke" / "measurements.parquet")
-    return trials.drop(columns=["seconds"]), measurements
+    return trials.drop(columns=["seconds", "git_revision"]), measurements
 
 
 def test_kills_damage_and_company_change_nothing(tmp_path):
