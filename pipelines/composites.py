@@ -23,6 +23,7 @@ TRAINING_SHARE = 0.7  # of each photograph's width
 CROP_SIDES = (48, 76)  # pixels; the narrowest region is 77 wide
 OBJECT_SHARES = (0.5, 0.9)  # of an image's side
 JPEG_QUALITY = 90
+VERSION = 1  # in the files' names: raise it when the same arguments give other pictures
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right, in pixels; bottom and right exclusive
 
@@ -36,7 +37,7 @@ def write_composites(folder: Path, *, split: str, examples: int, size: int, seed
     """
     if not 1 <= shards <= examples:
         raise ValueError(f"shards must be 1 to {examples}, the number of examples, got {shards}")
-    name = f"{split}-{size}px-seed{seed}-{examples}"
+    name = f"{split}-v{VERSION}-{size}px-seed{seed}-{examples}"
     paths = [folder / f"{name}-{shard:05d}-of-{shards:05d}.tfrecord" for shard in range(shards)]
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
