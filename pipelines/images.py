@@ -134,7 +134,7 @@ def random_resized_crop(size: int, *, smallest_area: float, colour_strength: flo
         boxes = _random_boxes(draws[:4], tf.shape(images)[1:3], smallest_area)
         flipped = tf.where(draws[4, :, None] < 0.5, boxes, tf.gather(boxes, [0, 3, 2, 1], axis=1))
         cropped = tf.image.crop_and_resize(images, flipped, tf.range(count), [size, size])
-        return {**examples, "image": _to_pixels(_distort_colours(cropped, draws[5:8], colour_strength))}
+        return {**examples, "image": to_pixels(distort_colours(cropped, draws[5:8], colour_strength))}
 
     return augment
 
@@ -147,7 +147,7 @@ def centre_crop(size: int, share: float = 0.875) -> Callable[[Example], Example]
         half = share / 2 * tf.reduce_min(shape) / shape
         box = tf.concat([0.5 - half, 0.5 + half], axis=0)
         resized = tf.image.crop_and_resize(example["image"][None], box[None], [0], [size, size])
-        return {**example, "image": _to_pixels(resized)[0]}
+        return {**example, "image": to_pixels(resized)[0]}
 
     return crop
 
@@ -163,7 +163,7 @@ def _random_boxes(draws: tf.Tensor, shape: tf.Tensor, smallest_area: float) -> t
     return tf.stack([top, left, top + height, left + width], axis=1)
 
 
-def _distort_colours(images: tf.Tensor, draws: tf.Tensor, strength: float) -> tf.Tensor:
+def distort_colours(images: tf.Tensor, draws: tf.Tensor, strength: float) -> tf.Tensor:
     """Changes brightness, contrast and saturation of images [count, height, width, 3] by draws [3, count]."""
     brightness, contrast, saturation = (strength * (2 * draws[i] - 1)[:, None, None, None] for i in range(3))
     images *= 1 + brightness
@@ -171,5 +171,6 @@ def _distort_colours(images: tf.Tensor, draws: tf.Tensor, strength: float) -> tf
     return images + saturation * (images - tf.image.rgb_to_grayscale(images))
 
 
-def _to_pixels(images: tf.Tensor) -> tf.Tensor:
+def to_pixels(images: tf.Tensor) -> tf.Tensor:
+    """Rounds to uint8, 0 to 255."""
     return tf.cast(tf.clip_by_value(tf.round(images), 0, 255), tf.uint8)

@@ -55,20 +55,20 @@ def _small(c: ConfigDict) -> None:
         "data_dir": "runs/data",
         "stored_size": 48,
         "size": 32,
-        "train_examples": 4_000,
+        "train_examples": 2_000,
         "validation_examples": 1_000,
-        "smallest_area": 0.35,
+        "smallest_area": 0.5,
         "colour_strength": 0.4,
         "corrupt": "fail",
     }
     c.model = _model(stages=(1, 1, 1), width=8, num_classes=10, ghost_batch_size=16, dtype="float32")
-    c.target = 0.6
+    c.target = 0.5
     c.batch_size = 64
     c.shuffle_buffer = 400
     c.eval_every_steps = 25
     c.eval_batch_size = 500
-    c.budget_fresh_examples = budgets(baseline=64_000, batch=64_000, after=64_000, before=64_000)
-    c.search_space = schedule_space(learning_rate=(0.02, 2.0), momentum=(0.5, 0.98), decay_share=(0.4, 1.0))
+    c.budget_fresh_examples = budgets(baseline=51_200, batch=51_200, after=51_200, before=51_200)
+    c.search_space = schedule_space(learning_rate=(0.15, 1.0), momentum=(0.7, 0.93), decay_share=(0.6, 1.0))
     c.trials = 10
     c.seconds_per_update = 0.022  # evaluation included, two trials side by side on two 2.4 GHz cores
 
