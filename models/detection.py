@@ -4,7 +4,7 @@ import contextlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -63,7 +63,9 @@ class Detection:
     def evaluate(self, params: Any, model_state: Any, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Detections: boxes [batch, 100, 4], scores and classes [batch, 100]."""
         variables = {"params": params, "batch_stats": model_state}
-        logits, offsets = self.model.apply(variables, to_floats(batch["image"]), training=False)
+        logits, offsets = cast(
+            tuple[jax.Array, jax.Array], self.model.apply(variables, to_floats(batch["image"]), training=False)
+        )
         found = boxes.decode(offsets, jnp.asarray(self.model.config.default_boxes))
         found = jnp.clip(found, 0, 1)
         probabilities = jax.nn.softmax(logits)[..., 1:]
@@ -127,10 +129,9 @@ def mean_average_precision(
                 }
             )
     images = [{"id": int(image)} for image in truth["image_id"]]
-    categories = [
-        {"id": label + 1, "name": str(label)} for label in sorted({int(x) for x in truth["labels"].flat} - {-1})
-    ]
-    rows, columns = np.nonzero(scores > 0)
+    known = np.unique(truth["labels"][truth["labels"] >= 0])
+    categories = [{"id": int(label) + 1, "name": str(label)} for label in known]
+    rows, ranks = np.nonzero(scores > 0)
     if not len(rows) or not annotations:
         return 0.0
     results = np.column_stack(
