@@ -68,7 +68,9 @@ class SSD(ResNet):
     config: SSDConfig
 
     @nn.compact
-    def __call__(self, x: jax.Array, training: bool) -> tuple[jax.Array, jax.Array]:
+    def __call__(  # type: ignore[override]
+        self, x: jax.Array, training: bool
+    ) -> tuple[jax.Array, jax.Array]:
         c = self.config
         convolution, norm = self.layers(training)
         x = self.start(x.astype(c.dtype), convolution, norm)
