@@ -338,21 +338,24 @@ def read_scenes(path: tf.Tensor, most_objects: int) -> tf.data.Dataset:
     features = {
         "image": tf.io.FixedLenFeature([], tf.string),
         "image_id": tf.io.FixedLenFeature([], tf.int64),
-        "boxes": tf.io.VarLenFeature(tf.float32),
-        "labels": tf.io.VarLenFeature(tf.int64),
-        "crowd": tf.io.VarLenFeature(tf.int64),
+        "boxes": tf.io.RaggedFeature(tf.float32),
+        "labels": tf.io.RaggedFeature(tf.int64),
+        "crowd": tf.io.RaggedFeature(tf.int64),
     }
 
-    def parse(index: tf.Tensor, record: tf.Tensor) -> Example:
-        example = tf.io.parse_single_example(record, features)
-        boxes, labels, crowd = (tf.sparse.to_dense(example[name]) for name in ("boxes", "labels", "crowd"))
-        objects = detection.pad_objects(
-            tf.reshape(boxes, [-1, 4]), tf.cast(labels, tf.int32), tf.cast(crowd, tf.bool), most_objects
-        )
-        name = path + "__" + tf.strings.as_string(index)
-        return {"image": example["image"], "image_id": example["image_id"], "name": name, **objects}
+    def parse(indices: tf.Tensor, records: tf.Tensor) -> Example:
+        examples = tf.io.parse_example(records, features)
+        labels = examples["labels"].to_tensor(default_value=-1, shape=[None, most_objects])
+        return {
+            "image": examples["image"],
+            "image_id": examples["image_id"],
+            "name": path + "__" + tf.strings.as_string(indices),
+            "boxes": tf.reshape(examples["boxes"].to_tensor(shape=[None, 4 * most_objects]), [-1, most_objects, 4]),
+            "labels": tf.cast(labels, tf.int32),
+            "crowd": tf.cast(examples["crowd"].to_tensor(shape=[None, most_objects]), tf.bool),
+        }
 
-    return tf.data.TFRecordDataset(path).enumerate().map(parse)
+    return tf.data.TFRecordDataset(path).enumerate().batch(256).map(parse).unbatch()
 
 
 def coco(
