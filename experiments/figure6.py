@@ -1,0 +1,36 @@
+"""Figure 6: with e = 2, batch echoing helps more at larger batch sizes, and comes near example echoing.
+
+    python -m experiments.figure6 --scale=small             the studies (resumable; see --plan for the hours)
+    python -m experiments.figure6 --scale=small --plan      what that will run
+    python -m analysis.figure6 --scale=small                the plot, beside the paper's
+
+Every variant at four batch sizes, a factor of four apart. In the paper batch echoing's share of the baseline's fresh
+examples falls as the batch grows; that of example echoing stays or rises, with exceptions that the claims name.
+"""
+
+import sys
+
+from ml_collections import ConfigDict
+
+from experiments.command_line import main
+from experiments.study import Study, make_study
+
+PANELS = {"a": "transformer_lm1b"}
+ECHO_FACTOR = 2
+BATCH_SIZES = {"transformer_lm1b": (1 / 16, 1 / 4, 1, 4), "resnet50_imagenet": (1 / 4, 1, 4, 16)}
+"""In units of the workload's own."""
+
+
+def studies(config: ConfigDict, *, bound: bool = True) -> list[Study]:
+    """The studies of one panel: each variant of a workload at each batch size."""
+    made = []
+    for multiple in BATCH_SIZES[config.workload]:
+        batch_size = max(1, round(multiple * config.batch_size))
+        for variant in config.budget_fresh_examples:
+            factor = 1 if variant == "baseline" else ECHO_FACTOR
+            made.append(make_study(config, variant, factor, batch_size=batch_size, bound=bound))
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(main(__doc__, PANELS, studies))
