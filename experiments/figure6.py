@@ -15,21 +15,17 @@ from ml_collections import ConfigDict
 from experiments.command_line import main
 from experiments.study import Study, make_study
 
-PANELS = {"a": "transformer_lm1b"}
+PANELS = {"a": "transformer_lm1b", "b": "resnet50_imagenet"}
 ECHO_FACTOR = 2
-BATCH_SIZES = {"transformer_lm1b": (1 / 16, 1 / 4, 1, 4), "resnet50_imagenet": (1 / 4, 1, 4, 16)}
-"""In units of the workload's own."""
 
 
 def studies(config: ConfigDict, *, bound: bool = True) -> list[Study]:
     """The studies of one panel: each variant of a workload at each batch size."""
-    made = []
-    for multiple in BATCH_SIZES[config.workload]:
-        batch_size = max(1, round(multiple * config.batch_size))
-        for variant in config.budget_fresh_examples:
-            factor = 1 if variant == "baseline" else ECHO_FACTOR
-            made.append(make_study(config, variant, factor, batch_size=batch_size, bound=bound))
-    return made
+    return [
+        make_study(config, variant, 1 if variant == "baseline" else ECHO_FACTOR, batch_size=batch_size, bound=bound)
+        for batch_size in config.batch_sizes.figure6
+        for variant in config.budget_fresh_examples
+    ]
 
 
 if __name__ == "__main__":

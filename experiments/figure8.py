@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from experiments.command_line import main
 from experiments.study import Study, make_study
 
-PANELS = {"a": "transformer_lm1b"}
+PANELS = {"a": "transformer_lm1b", "b": "resnet50_imagenet"}
 ECHO_FACTOR = 4
 
 

@@ -153,7 +153,7 @@ def make_study(
     shuffle_buffer = config.shuffle_buffer if shuffle_buffer is None else shuffle_buffer
     setting = _setting(variant, echo_factor, batch_size, shuffle_buffer, repeated_batch_buffer)
     plain = json.loads(at_setting(config, setting).to_json_best_effort())
-    for key in ("at", "batch_size", "fixed_budget_fresh_examples", "shuffle_buffer"):
+    for key in ("at", "batch_size", "batch_sizes", "fixed_budget_fresh_examples", "shuffle_buffer"):
         plain.pop(key, None)
     workload_budget = plain.pop("budget_fresh_examples")[variant]
     return Study(

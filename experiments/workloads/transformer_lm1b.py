@@ -51,6 +51,7 @@ def _paper(c: ConfigDict) -> None:
     c.search_space = _space(learning_rate=(1e-3, 10.0), momentum=(0.5, 0.999))
     c.trials = 100
     c.seconds_per_update = None  # not timed: depends on the accelerator
+    c.batch_sizes = {"figure5": (1024, 4096), "figure6": (64, 256, 1024, 4096)}
     budgets = {
         "b64": _budgets(baseline=160_000 * 64, batch=160_000 * 64, example=80_000 * 64),
         "b256": _budgets(baseline=40_000 * 256, batch=40_000 * 256, example=20_000 * 256),
@@ -78,6 +79,7 @@ def _small(c: ConfigDict) -> None:
     c.search_space = _space(learning_rate=(0.04, 0.5), momentum=(0.8, 0.98))
     c.trials = 12
     c.seconds_per_update = 0.019  # evaluation included, two trials side by side on two 2.4 GHz cores
+    c.batch_sizes = {"figure5": (8, 32), "figure6": (2, 8, 32, 128)}
     c.at = {
         "b2": {
             "budget_fresh_examples": _budgets(baseline=12_800, batch=12_800, example=12_800),
@@ -94,18 +96,18 @@ def _small(c: ConfigDict) -> None:
             "seconds_per_update": 0.006,
         },
         "b128": {
-            "budget_fresh_examples": _budgets(baseline=51_200, batch=51_200, example=51_200),
-            "search_space": _space(learning_rate=(0.08, 1.0), momentum=(0.8, 0.98)),
-            "eval_every_steps": 10,
+            "budget_fresh_examples": _budgets(baseline=76_800, batch=76_800, example=76_800),
+            "search_space": _space(learning_rate=(0.06, 0.75), momentum=(0.8, 0.98)),
+            "eval_every_steps": 15,
             "trials": 8,
             "seconds_per_update": 0.076,
         },
+        "e4-b8": {"budget_fresh_examples": {"example": 6_400}},
+        "e8-b8": {"budget_fresh_examples": {"example": 6_400}, "eval_every_steps": 80},
+        "e16-b8": {"budget_fresh_examples": {"example": 6_400}, "eval_every_steps": 160},
         "e4-b32": {"budget_fresh_examples": {"example": 12_800}, "trials": 8},
         "e8-b32": {"budget_fresh_examples": {"example": 12_800}, "eval_every_steps": 40, "trials": 8},
         "e16-b32": {"budget_fresh_examples": {"example": 12_800}, "eval_every_steps": 80, "trials": 8},
-        "e4-b128": {"budget_fresh_examples": {"example": 25_600}, "eval_every_steps": 20},
-        "e8-b128": {"budget_fresh_examples": {"example": 25_600}, "eval_every_steps": 20},
-        "e16-b128": {"budget_fresh_examples": {"example": 25_600}, "eval_every_steps": 40},
         "r10": {"trials": 8},
         "r100": {"trials": 8},
         "s120": {"trials": 8},
@@ -125,12 +127,13 @@ def _smoke(c: ConfigDict) -> None:
     c.searches = 2
     c.trials = 3
     c.seconds_per_update = 0.004
+    c.batch_sizes = {"figure5": (8, 32), "figure6": (2, 8, 32, 128)}
     c.at = {
         "b2": {"budget_fresh_examples": _budgets(baseline=800, batch=800, example=800), "eval_every_steps": 20},
         "b8": {"budget_fresh_examples": _budgets(baseline=1_600, batch=1_600, example=1_600)},
         "e4": {"budget_fresh_examples": {"example": 1_600}},
         "e8": {"budget_fresh_examples": {"example": 800}},
-        "e16": {"budget_fresh_examples": {"example": 800}},
+        "e16": {"budget_fresh_examples": {"example": 400}},
     }
 
 
