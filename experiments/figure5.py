@@ -5,7 +5,7 @@
     python -m analysis.figure5 --scale=small                the plot, beside the paper's
 
 Example echoing with e up to 16, at two batch sizes a factor of four apart (panels a and b). The paper's best e at the
-smaller batch size lies between 4 and 8, and even e = 16 is far better than no echoing; at the larger one e = 16 is best.
+smaller one lies between 4 and 8, and even e = 16 is far better there than no echoing; at the larger one e = 16 is best.
 """
 
 import sys
