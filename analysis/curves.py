@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from analysis import plots
+from analysis import plots, reach
 from analysis.load import STUDY_KEYS
 
 FAMILIES = {"baseline": "Greys", "batch": "Blues"}
@@ -29,7 +29,7 @@ def curves(measurements: pd.DataFrame, winners: pd.DataFrame) -> pd.DataFrame:
     """
     keys = [*STUDY_KEYS, "search", "trial"]
     won = measurements.merge(winners[keys], on=keys)
-    tables = [pd.DataFrame(columns=[*STUDY_KEYS, "fresh_examples", "mean", "deviation", "winners"])]
+    tables = [won[STUDY_KEYS].iloc[:0].assign(fresh_examples=0.0, mean=0.0, deviation=0.0, winners=0)]
     for _, rows in won.groupby(STUDY_KEYS):
         lines = [line.sort_values("fresh_examples") for _, line in rows.groupby("search")]
         x, mean, deviation = mean_curve([line[["fresh_examples", "value"]].to_numpy(float) for line in lines])
@@ -58,12 +58,13 @@ def draw(table: pd.DataFrame, studies: pd.DataFrame) -> Figure:
     panels = list(studies.groupby(["workload", "batch_size"]))
     figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels), 3.3), squeeze=False, layout="constrained")
     for ax, ((workload, batch_size), members) in zip(axes[0], panels, strict=True):
-        colours = line_colours(members)
+        colours, drawn = line_colours(members), []
         for (_, study), label in zip(members.iterrows(), plots.study_labels(members), strict=True):
-            line = table[(table[STUDY_KEYS] == study[STUDY_KEYS]).all(axis=1)]
+            line = reach.of_study(table, study)
             _draw_line(ax, line, colours[study.name], label)
+            drawn.append(line["mean"])
         ax.axhline(members["target"].iloc[0], color="black", linestyle="--", linewidth=1)
-        _limit(ax, table.merge(members[STUDY_KEYS]), members["goal"].iloc[0])
+        _limit(ax, pd.concat(drawn), members["goal"].iloc[0])
         ax.set_title(f"{plots.WORKLOADS[str(workload)]}, batch {batch_size}", fontsize=9)
         ax.set_xlabel("fresh examples read")
         ax.set_ylabel(members["metric"].iloc[0].replace("_", " "))
@@ -88,9 +89,8 @@ def _draw_line(ax: Axes, line: pd.DataFrame, colour: tuple[float, ...], label: s
     ax.fill_between(x, mean - deviation, mean + deviation, color=colour, alpha=0.25, linewidth=0)
 
 
-def _limit(ax: Axes, table: pd.DataFrame, goal: str) -> None:
+def _limit(ax: Axes, means: pd.Series, goal: str) -> None:
     """Cuts off the curves' steep beginnings."""
-    means = table["mean"].astype(float)
     if len(means) and goal == "min":
         ax.set_ylim(top=float(means.quantile(0.9)))
     elif len(means):

@@ -26,7 +26,7 @@ FACTORS = experiment.ECHO_FACTORS[1:]
 
 def draw(rows: Rows) -> Figure:
     """Draws the bars of each row's title, a panel a batch size."""
-    return plots.sheet(rows, [functools.partial(_of_batch_size, i) for i in (0, 1)], _draw_panel)
+    return plots.sheet(rows, [functools.partial(_of_batch_size, i) for i in (0, 1)], _draw_panel, legend=True)
 
 
 def _of_batch_size(place: int, bars: pd.DataFrame) -> pd.DataFrame:

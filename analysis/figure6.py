@@ -29,7 +29,7 @@ EXAMPLE_VARIANTS = {
 
 def draw(rows: Rows) -> Figure:
     """Draws the bars of each row's title, a panel a workload."""
-    return plots.sheet(rows, plots.by_workload(rows), _draw_panel)
+    return plots.sheet(rows, plots.by_workload(rows), _draw_panel, legend=True)
 
 
 def _draw_panel(ax: Axes, bars: pd.DataFrame) -> str:

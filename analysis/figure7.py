@@ -28,7 +28,7 @@ FLAT = 0.1
 
 def draw(rows: Rows) -> Figure:
     """Draws the bars of each row's title: batch echoing in one panel, example echoing in the other."""
-    return plots.sheet(rows, [_batch_panel, _example_panel], _draw_panel)
+    return plots.sheet(rows, [_batch_panel, _example_panel], _draw_panel, legend=True)
 
 
 def _batch_panel(bars: pd.DataFrame) -> pd.DataFrame:

@@ -64,7 +64,7 @@ def fresh_example_bars(ax: Axes, rows: pd.DataFrame) -> Axes:
 
 
 def grouped_bars(ax: Axes, rows: pd.DataFrame, key: str, describe: Callable[[float], str]) -> Axes:
-    """Draws mean fresh examples in a group for each value of `key`, a bar a variant in each, with a legend.
+    """Draws mean fresh examples in a group for each value of `key`, a bar a variant in each; the legend is `sheet`'s.
 
     Args:
       ax: where to draw.
@@ -84,14 +84,6 @@ def grouped_bars(ax: Axes, rows: pd.DataFrame, key: str, describe: Callable[[flo
         for i, (_, row) in enumerate(members.iterrows()):
             place = x + (i - (len(members) - 1) / 2) * width
             bar(ax, place, row, baseline.iloc[0] if len(baseline) else None, width)
-    handles: list[Artist] = [
-        Patch(
-            facecolor=COLOURS[variant], edgecolor=EDGE, hatch=_hatch(variant), label=LABELS[variant].replace("\n", " ")
-        )
-        for variant in variants
-    ]
-    handles.append(Line2D([], [], color="black", linewidth=1, linestyle="--", label="baseline / e"))
-    ax.legend(handles=handles, fontsize=6.5, frameon=False)
     return _finish(ax, range(len(groups)), [describe(group) for group in groups])
 
 
@@ -162,6 +154,7 @@ def sheet(
     columns: Sequence[Callable[[pd.DataFrame], pd.DataFrame]],
     draw: Callable[[Axes, pd.DataFrame], str],
     ylabel: str = "fresh examples read to target",
+    legend: bool = False,
 ) -> Figure:
     """Draws panels: a row for each (title, bars), a column for each choice of bars; side by side if it is only one.
 
@@ -170,6 +163,7 @@ def sheet(
       columns: choose a panel's bars; where there are none, the panel says that it was not run.
       draw: draws a panel and returns its heading.
       ylabel: of all panels.
+      legend: whether to add one of the variants' colours.
     """
     single = len(columns) == 1
     shape = (1, len(rows)) if single else (len(rows), len(columns))
@@ -185,7 +179,21 @@ def sheet(
             ax.set_title(f"{draw(ax, panel)}\n{title}", fontsize=9)
             if single or j == 0:
                 ax.set_ylabel(ylabel)
+    if legend:
+        drawn = {variant for _, bars in rows for variant in bars["variant"]}
+        handles = _legend([variant for variant in LABELS if variant in drawn])
+        figure.legend(handles=handles, loc="outside upper center", ncols=3, fontsize=7, frameon=False)
     return figure
+
+
+def _legend(variants: Sequence[str]) -> list[Artist]:
+    patches = [
+        Patch(
+            facecolor=COLOURS[variant], edgecolor=EDGE, hatch=_hatch(variant), label=LABELS[variant].replace("\n", " ")
+        )
+        for variant in variants
+    ]
+    return [*patches, Line2D([], [], color="black", linewidth=1, linestyle="--", label="baseline / e")]
 
 
 def study_labels(studies: pd.DataFrame) -> list[str]:

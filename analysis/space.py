@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis import plots, reach
 
@@ -56,6 +57,9 @@ def draw_study(ax: Axes, trials: pd.DataFrame, study: pd.Series, winners: pd.Dat
     for kind, rows in trials.groupby(kinds(trials)):
         ax.scatter(rows["learning_rate"], 1 - rows["momentum"], **MARKS[str(kind)])
     ax.scatter(winners["learning_rate"], 1 - winners["momentum"], **MARKS["best of its search"])
-    ax.set_xscale("log")
-    ax.set_yscale("log")
+    for axis, set_scale in ((ax.xaxis, ax.set_xscale), (ax.yaxis, ax.set_yscale)):
+        set_scale("log")
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
     return ax
