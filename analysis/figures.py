@@ -115,6 +115,7 @@ class Analysis:
                 f"experiments.figure{self.number} --scale={scale}`, then `python -m analysis.collect --scale={scale}`"
             )
         studies = load.of_studies(load.table(results, scale, "studies"), finished)
+        studies = studies.sort_values(["workload", "batch_size"], kind="stable", ignore_index=True)
         trials = load.of_studies(load.table(results, scale, "trials"), finished)
         fewest = studies.groupby("workload")["feasible_trials_a_search"].min()
         kept = [reach.first_feasible(rows, fewest[workload]) for workload, rows in trials.groupby("workload")]

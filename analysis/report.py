@@ -58,9 +58,8 @@ def describe_edges(edges: pd.DataFrame) -> str:
     """Where the winners lie in each search space, a line a study and dimension."""
     verdict = edges["inside"].map({True: "inside", False: "AT AN EDGE"})
     told = pd.DataFrame(
-        {
-            "workload": edges["workload"],
-            "variant": edges["variant"],
+        _settings(edges)
+        | {
             "dimension": edges["dimension"],
             "searched": [f"{a:g} - {b:g}" for a, b in zip(edges["low"], edges["high"], strict=True)],
             "winners": [f"{a:.3g} - {b:.3g}" for a, b in zip(edges["lowest"], edges["highest"], strict=True)],
