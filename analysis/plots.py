@@ -197,11 +197,12 @@ def _legend(variants: Sequence[str]) -> list[Artist]:
 
 
 def study_labels(studies: pd.DataFrame) -> list[str]:
-    """A short name for each study: its variant, its echo factor, and the sizes in which the studies differ."""
+    """A short name for each study: variant, echo factor, and the sizes in which its workload's studies differ."""
     words = {"batch_size": "batch", "shuffle_buffer": "buffer", "repeated_batch_buffer": "repeated batches in"}
-    varied = [key for key in words if studies[key].nunique() > 1]
+    values = {workload: rows[list(words)].nunique() for workload, rows in studies.groupby("workload")}
     labels = []
     for _, study in studies.iterrows():
+        varied = [key for key in words if values[study["workload"]][key] > 1]
         sizes = [f", {words[key]} {study[key]:g}" for key in varied if key != "repeated_batch_buffer" or study[key]]
         factor = "" if study["variant"] == "baseline" else f" e = {study['echo_factor']:g}"
         labels.append(LABELS[study["variant"]].replace("\n", " ").replace(" echoing", "") + factor + "".join(sizes))

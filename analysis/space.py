@@ -14,7 +14,7 @@ from analysis import plots, reach
 
 COLUMNS = 5
 MARKS: dict[str, Any] = {
-    "not reached": {"marker": "o", "s": 14, "facecolors": "none", "edgecolors": "#808080"},
+    "not reached or stopped": {"marker": "o", "s": 14, "facecolors": "none", "edgecolors": "#808080"},
     "reached": {"marker": "o", "s": 14, "color": "#3b6fb6"},
     "infeasible": {"marker": "x", "s": 14, "color": "#b2182b"},
     "best of its search": {"marker": "*", "s": 70, "facecolors": "#fdb863", "edgecolors": "black", "linewidths": 0.5},
@@ -23,7 +23,7 @@ MARKS: dict[str, Any] = {
 
 def kinds(trials: pd.DataFrame) -> pd.Series:
     """What became of each trial, one of the first three MARKS."""
-    found = trials["reached_target"].map({True: "reached", False: "not reached"})
+    found = trials["reached_target"].map({True: "reached", False: "not reached or stopped"})
     return found.where(trials["status"] != "infeasible", "infeasible")
 
 
@@ -36,12 +36,11 @@ def draw(trials: pd.DataFrame, studies: pd.DataFrame, winners: pd.DataFrame) -> 
     for ax, (_, study), label in zip(axes.flat, studies.iterrows(), labels, strict=False):
         draw_study(ax, reach.of_study(trials, study), study, reach.of_study(winners, study))
         ax.set_title(f"{plots.WORKLOADS[study['workload']]}\n{label}", fontsize=8)
+        ax.set_xlabel("learning rate")
     for ax in axes.flat[len(studies) :]:
         ax.set_axis_off()
     for ax in axes[:, 0]:
         ax.set_ylabel("1 - momentum")
-    for ax in axes[-1]:
-        ax.set_xlabel("learning rate")
     handles = [plt.scatter([], [], label=kind, **mark) for kind, mark in MARKS.items()]
     figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / figure.get_figheight()))
     figure.legend(handles=handles, loc="upper center", ncols=len(MARKS), fontsize=8, frameon=False)

@@ -286,10 +286,10 @@ def test_curves_are_of_the_winning_trials_alone():
 def test_space_tells_what_became_of_each_trial():
     assert space.kinds(trials(ROWS)).tolist() == [
         "reached",
-        "not reached",
+        "not reached or stopped",
         "infeasible",
         "reached",
-        "not reached",
+        "not reached or stopped",
         "reached",
     ]
     ax = space.draw_study(plt.figure().subplots(), trials(ROWS), studies().iloc[0], reach.winners(trials(ROWS)))
