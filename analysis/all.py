@@ -6,16 +6,19 @@ python -m analysis.all
 import sys
 from pathlib import Path
 
-from analysis import figure3, load
+from analysis import figure3, figure5, figure6, figure7, figure8, load
 
-FIGURES = (figure3,)
+FIGURES = (figure3, figure5, figure6, figure7, figure8)
 SCALES = (load.PUBLISHED, "smoke", "small", "paper")
 
 
 def redraw(results: Path = load.RESULTS) -> str:
     """Redraws what has results and returns the figures' numbers in words."""
-    scales = [scale for scale in SCALES if scale == load.PUBLISHED or load.has_results(results, scale)]
-    return "\n\n".join(f"# {scale}\n\n{figure.make(results, scale)}" for scale in scales for figure in FIGURES)
+    told = []
+    for scale in SCALES:
+        drawn = [figure.ANALYSIS for figure in FIGURES if figure.ANALYSIS.has_results(results, scale)]
+        told += [f"# {scale}, Figure {analysis.number}\n\n{analysis.make(results, scale)}" for analysis in drawn]
+    return "\n\n".join(told)
 
 
 if __name__ == "__main__":

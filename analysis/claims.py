@@ -5,9 +5,11 @@ does not hold where a search failed to reach the target.
 """
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.plots import WORKLOADS
@@ -28,26 +30,43 @@ class TargetNotReached(Exception):
 
 @dataclass(frozen=True)
 class Bars:
-    """The bars of one figure; looks means up by workload and variant."""
+    """The bars of one figure, one row each; looks means up by workload, variant and setting."""
 
-    rows: pd.DataFrame
+    rows: Sequence[Mapping[Any, Any]]
+    column: str = "mean_fresh_examples"
 
-    def mean(self, workload: str, variant: str) -> float:
-        """Mean fresh examples of a variant at this figure's setting."""
-        return float(self._row(workload, variant)["mean_fresh_examples"])
+    def mean(self, workload: str, variant: str, **setting: float) -> float:
+        """Mean result of a variant, fresh examples unless `column` says otherwise.
 
-    def ratio(self, workload: str, variant: str) -> float:
-        """Mean fresh examples of a variant over the baseline's; below 1, echoing helps."""
-        return self.mean(workload, variant) / self.mean(workload, "baseline")
+        Raises:
+          NotRun: there is no such bar.
+          TargetNotReached: some of its searches failed to reach the target.
+        """
+        wanted = {"workload": workload, "variant": variant} | setting
+        for row in self.rows:
+            if all(row[key] == value for key, value in wanted.items()):
+                if row["reached"] < row["searches"]:
+                    told = f"{variant}: {row['reached']} of {row['searches']} searches reached the target"
+                    raise TargetNotReached(told)
+                return float(row[self.column])
+        raise NotRun
 
-    def _row(self, workload: str, variant: str) -> pd.Series:
-        rows = self.rows[(self.rows["workload"] == workload) & (self.rows["variant"] == variant)]
-        if rows.empty:
+    def ratio(self, workload: str, variant: str, **setting: float) -> float:
+        """Mean fresh examples of a variant over the baseline's at the same sizes; below 1, echoing helps."""
+        sizes = {key: setting[key] for key in setting if key in ("batch_size", "shuffle_buffer")}
+        return self.mean(workload, variant, **setting) / self.mean(workload, "baseline", **sizes)
+
+    def settings(self, workload: str, key: str, count: int, variant: str | None = None) -> list[float]:
+        """The values that a workload's bars have of one setting, such as `batch_size`, in rising order.
+
+        Raises:
+          NotRun: there are not `count` of them.
+        """
+        rows = [row for row in self.rows if row["workload"] == workload and variant in (None, row["variant"])]
+        found = sorted({row[key] for row in rows})
+        if len(found) != count:
             raise NotRun
-        row = rows.iloc[0]
-        if row["reached"] < row["searches"]:
-            raise TargetNotReached(f"{variant}: {row['reached']} of {row['searches']} searches reached the target")
-        return row
+        return found
 
 
 @dataclass(frozen=True)
@@ -114,24 +133,51 @@ def _never_beyond(figure: str, workload: str, variants: list[str]) -> Claim:
     return Claim(figure, workload, "best variant / (baseline / 2): echoed never beat fresh, at least 0.98", check)
 
 
-def check(claims: Iterable[Claim], published: pd.DataFrame, ours: pd.DataFrame, command: str) -> pd.DataFrame:
-    """A table of claims: the paper's number beside ours, and whether the claim holds on each."""
+def check(
+    claims: Iterable[Claim],
+    published: pd.DataFrame,
+    ours: pd.DataFrame,
+    command: str,
+    *,
+    column: str = "mean_fresh_examples",
+    resampled: np.ndarray | None = None,
+) -> pd.DataFrame:
+    """A table of claims: the paper's number beside ours, and whether the claim holds on each.
+
+    Args:
+      claims: what to check.
+      published: the paper's bars.
+      ours: our bars.
+      command: makes our results.
+      column: the bars' result.
+      resampled: our results on draws of the trials, [bars, draws]; if given, a column says on how many of them a claim
+        holds (see `analysis.bootstrap`).
+    """
     rows = []
+    our_rows = ours.to_dict("records")
     for claim in claims:
-        paper, paper_verdict = _evaluate(claim, Bars(published))
-        number, verdict = _evaluate(claim, Bars(ours))
-        rows.append(
-            {
-                "figure": claim.figure,
-                "workload": WORKLOADS[claim.workload],
-                "claim": claim.text,
-                "paper": paper if paper_verdict == HOLDS else f"{paper} ({paper_verdict})",
-                "ours": number,
-                "verdict": verdict,
-                "command": command if verdict != NOT_RUN else "",
-            }
-        )
+        paper, paper_verdict = _evaluate(claim, Bars(published.to_dict("records"), column))
+        number, verdict = _evaluate(claim, Bars(our_rows, column))
+        row = {
+            "figure": claim.figure,
+            "workload": WORKLOADS[claim.workload],
+            "claim": claim.text,
+            "paper": paper if paper_verdict == HOLDS else f"{paper} ({paper_verdict})",
+            "ours": number,
+            "verdict": verdict,
+        }
+        if resampled is not None:
+            row["when resampled"] = "" if verdict == NOT_RUN else _when_resampled(claim, our_rows, column, resampled)
+        rows.append(row | {"command": command if verdict != NOT_RUN else ""})
     return pd.DataFrame(rows)
+
+
+def _when_resampled(claim: Claim, rows: list[dict], column: str, resampled: np.ndarray) -> str:
+    held = 0
+    for draw in resampled.T:
+        drawn = [row | {column: mean} for row, mean in zip(rows, draw, strict=True)]
+        held += _evaluate(claim, Bars(drawn, column))[1] == HOLDS
+    return f"{held / resampled.shape[1]:.0%}"
 
 
 def _evaluate(claim: Claim, bars: Bars) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """Reads and writes the tables under results/; the only module of the analysis, besides plotting, that touches files.
 
 `trials`, `measurements` and `studies` are described in `analysis.collect`. The published numbers are in
-results/paper/figures.csv, one row a bar of the paper's Figures 3 to 7, digitised from its vector graphics.
+results/paper/figures.csv, one row a bar of the paper's Figures 3 to 7, and in final_quality.csv, those of Figure 8,
+digitised from its vector graphics.
 """
 
 import sys
@@ -84,18 +85,33 @@ def update_table(folder: Path, name: str, rows: pd.DataFrame) -> None:
 
 
 def published(results: Path, figure: int) -> pd.DataFrame:
-    """The paper's bars of one figure, with the columns of `reach.per_study` besides `panel` and `buffer`."""
-    path = results / "paper" / "figures.csv"
-    try:
-        bars = pd.read_csv(path, dtype={"figure": int})
-    except FileNotFoundError as error:
-        raise ResultsError(f"{path} is missing; restore it with `git checkout {path}`") from error
-    bars = bars[bars["figure"] == figure].reset_index(drop=True)
+    """The paper's bars of one figure, with the columns of `reach.per_study` and `panel`.
+
+    Figure 8 is of best values, with the columns of `reach.best_values`.
+    """
+    if figure == 8:
+        bars = _paper_table(results, "final_quality").rename(columns={"best_value": "mean_best_value"})
+        return bars.assign(searches=1, reached=1)
+    bars = _paper_table(results, "figures")
+    bars = bars[bars["figure"].astype(int) == figure].reset_index(drop=True)
     for end in ("min", "max"):
         bars[f"{end}_fresh_examples"] = bars[f"{end}_upstream_batches"] * bars["batch_size"]
     bars["searches"] = bars["reached"] = 5
-    kept = ["panel", "workload", "variant", "echo_factor", "batch_size", "buffer", "searches", "reached"]
+    size, unit = (bars["buffer"].str.extract(r"^(.*?)(ex|batch|batches)$")[i] for i in (0, 1))
+    examples = size.astype(float).where(unit == "ex")
+    bars["shuffle_buffer"] = examples.fillna(examples.groupby(bars["panel"]).transform("max")).astype(int)
+    # One batch is no shuffling at all: our studies have no such buffer then.
+    bars["repeated_batch_buffer"] = size.astype(float).where((unit == "batches"), 0).astype(int)
+    kept = ["panel", *STUDY_KEYS[:-1], "searches", "reached"]
     return bars[[*kept, "mean_fresh_examples", "min_fresh_examples", "max_fresh_examples"]]
+
+
+def _paper_table(results: Path, name: str) -> pd.DataFrame:
+    path = results / "paper" / f"{name}.csv"
+    try:
+        return pd.read_csv(path)
+    except FileNotFoundError as error:
+        raise ResultsError(f"{path} is missing; restore it with `git checkout {path}`") from error
 
 
 def _path(folder: Path, name: str) -> Path:

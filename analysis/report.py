@@ -11,29 +11,55 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def describe(bars: pd.DataFrame) -> str:
-    """The numbers behind a bar chart, a line a bar."""
+    """The numbers behind a bar chart, a line a bar; with the interval of `analysis.bootstrap` if there is one."""
     low, mean, high = (bars[f"{end}_fresh_examples"] for end in ("min", "mean", "max"))
     told = pd.DataFrame(
-        {
-            "workload": bars["workload"],
-            "variant": bars["variant"],
-            "e": bars["echo_factor"].map("{:g}".format),
+        _settings(bars)
+        | {
             "mean fresh": mean.map("{:,.0f}".format),
             "min - max": [f"{a:,.0f} - {b:,.0f}" for a, b in zip(low, high, strict=True)],
             "spread": ((high - low) / mean).map("{:.0%}".format),
             "searches at target": [f"{a} of {b}" for a, b in zip(bars["reached"], bars["searches"], strict=True)],
         }
+        | _interval(bars, "{:,.0f}")
     )
     return markdown(told)
+
+
+def describe_best(bars: pd.DataFrame) -> str:
+    """The best values at a fixed budget, a line a variant; the paper's have no ends."""
+    ends = [end for end in ("mean", "min", "max") if f"{end}_best_value" in bars]
+    values = {f"{end} best": bars[f"{end}_best_value"].map("{:.4f}".format) for end in ends}
+    return markdown(pd.DataFrame(_settings(bars) | {"metric": bars["metric"]} | values | _interval(bars, "{:.4f}")))
+
+
+def describe_statuses(statuses: pd.DataFrame) -> str:
+    """How many trials of each study completed, were bounded and were infeasible, a line a study."""
+    counts = {status: statuses[status].astype(str) for status in ("complete", "bounded", "infeasible")}
+    return markdown(pd.DataFrame(_settings(statuses) | counts))
+
+
+def _settings(rows: pd.DataFrame) -> dict[str, pd.Series]:
+    """The columns that tell studies apart, those without a second value left out."""
+    sizes = {"batch_size": "batch", "shuffle_buffer": "buffer", "repeated_batch_buffer": "repeated batches"}
+    columns = {"workload": rows["workload"], "variant": rows["variant"], "e": rows["echo_factor"].map("{:g}".format)}
+    varied = [key for key in sizes if key in rows and rows[key].nunique() > 1]
+    return columns | {sizes[key]: rows[key].map("{:,.0f}".format) for key in varied}
+
+
+def _interval(bars: pd.DataFrame, form: str) -> dict[str, list[str]]:
+    if "interval_low" not in bars:
+        return {}
+    ends = zip(bars["interval_low"], bars["interval_high"], strict=True)
+    return {"95 % when resampled": [f"{form.format(low)} - {form.format(high)}" for low, high in ends]}
 
 
 def describe_edges(edges: pd.DataFrame) -> str:
     """Where the winners lie in each search space, a line a study and dimension."""
     verdict = edges["inside"].map({True: "inside", False: "AT AN EDGE"})
     told = pd.DataFrame(
-        {
-            "workload": edges["workload"],
-            "variant": edges["variant"],
+        _settings(edges)
+        | {
             "dimension": edges["dimension"],
             "searched": [f"{a:g} - {b:g}" for a, b in zip(edges["low"], edges["high"], strict=True)],
             "winners": [f"{a:.3g} - {b:.3g}" for a, b in zip(edges["lowest"], edges["highest"], strict=True)],

@@ -45,7 +45,7 @@ def main(
         configs = [workloads.load(workload, flags.scale, overrides) for workload in selected]
         wanted = [study for config in configs for study in studies(config, bound=flags.bound == "on")]
         if flags.plan:
-            print(plan(wanted, flags.seconds_per_update))
+            print(plan(wanted, flags.seconds_per_update, {config.workload: config.batch_size for config in configs}))
         elif flags.status:
             print(status(wanted, flags.runs))
         else:
@@ -72,7 +72,12 @@ def _parse(
     parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster to use instead, e.g. tcp://host:8786")
     parser.add_argument("--engine", choices=("dask", "inline"), default="dask", help="inline: train in this process")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the raw runs")
-    parser.add_argument("--seconds-per-update", type=float, help="for --plan; default: as measured for the workload")
+    parser.add_argument(
+        "--seconds-per-update",
+        type=float,
+        metavar="SECONDS",
+        help="for --plan: of an update at the workload's own batch size, in proportion at others; default: measured",
+    )
     parser.epilog = "--config.KEY=VALUE changes one setting of the workload, e.g. --config.batch_size=64"
     flags, rest = parser.parse_known_args(argv)
     overrides = {}
@@ -91,13 +96,21 @@ def _positive(text: str) -> int:
     return value
 
 
-def plan(studies: Sequence[Study], seconds_per_update: float | None = None) -> str:
-    """What the studies would run, as a table: at most, since the bound stops most trials early."""
+def plan(studies: Sequence[Study], seconds_per_update: float | None, own_batch_sizes: Mapping[str, int]) -> str:
+    """What the studies would run, as a table: at most, since the bound stops most trials early.
+
+    Args:
+      studies: what would run.
+      seconds_per_update: of an update at a workload's own batch size, in proportion at others; None for what each
+        study's configuration says.
+      own_batch_sizes: of each workload.
+    """
     rows: list[tuple[Any, ...]] = []
     for study in studies:
         trials = study.searches * study.trials
         updates = trials * study.budget_steps
-        seconds = seconds_per_update or study.config["seconds_per_update"] or math.nan
+        given = seconds_per_update and seconds_per_update * study.batch_size / own_batch_sizes[study.workload]
+        seconds = given or study.config["seconds_per_update"] or math.nan
         fresh = study.fresh_examples(updates)
         rows.append((f"{study.workload} {study.setting}", trials, updates, fresh, updates * seconds / 3600))
     rows.append(("all, at most", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))

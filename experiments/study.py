@@ -67,8 +67,9 @@ class Study:
     @property
     def setting(self) -> str:
         """The setting in words fit for a file name, e.g. `example-e2-b32-s1200`."""
-        repeated = f"-r{self.repeated_batch_buffer}" if self.repeated_batch_buffer else ""
-        return f"{self.variant}-e{self.echo_factor:g}-b{self.batch_size}-s{self.shuffle_buffer}{repeated}"
+        return _setting(
+            self.variant, self.echo_factor, self.batch_size, self.shuffle_buffer, self.repeated_batch_buffer
+        )
 
     @property
     def config_hash(self) -> str:
@@ -141,30 +142,59 @@ def make_study(
     batch_size: int | None = None,
     shuffle_buffer: int | None = None,
     repeated_batch_buffer: int = 0,
+    budget_fresh_examples: int | None = None,
     bound: bool = True,
 ) -> Study:
-    """The study of one variant of a workload; sizes that are not given are the workload's own."""
-    plain = json.loads(config.to_json_best_effort())
-    workload, scale = plain.pop("workload"), plain.pop("scale")
-    batch_size = batch_size or plain["batch_size"]
-    shuffle_buffer = plain["shuffle_buffer"] if shuffle_buffer is None else shuffle_buffer
-    budget = plain.pop("budget_fresh_examples")[variant]
-    for key in ("batch_size", "shuffle_buffer"):
-        plain.pop(key)
+    """The study of one variant of a workload; sizes and a budget that are not given are the workload's own.
+
+    A workload's own are those of `config`, with what `config.at` changes at this setting (see `at_setting`).
+    """
+    batch_size = batch_size or config.batch_size
+    shuffle_buffer = config.shuffle_buffer if shuffle_buffer is None else shuffle_buffer
+    setting = _setting(variant, echo_factor, batch_size, shuffle_buffer, repeated_batch_buffer)
+    plain = json.loads(at_setting(config, setting).to_json_best_effort())
+    for key in ("at", "batch_size", "batch_sizes", "fixed_budget_fresh_examples", "shuffle_buffer"):
+        plain.pop(key, None)
+    workload_budget = plain.pop("budget_fresh_examples")[variant]
     return Study(
-        workload=workload,
-        scale=scale,
+        workload=plain.pop("workload"),
+        scale=plain.pop("scale"),
         variant=variant,
         echo_factor=float(echo_factor),
         batch_size=batch_size,
         shuffle_buffer=shuffle_buffer,
         repeated_batch_buffer=repeated_batch_buffer,
-        budget_steps=round(budget * echo_factor / batch_size),
+        budget_steps=round((budget_fresh_examples or workload_budget) * echo_factor / batch_size),
         searches=plain.pop("searches"),
         trials=plain.pop("trials"),
         bound=bound,
         config=plain,
     )
+
+
+def at_setting(config: ConfigDict, setting: str) -> ConfigDict:
+    """A workload's configuration with what it changes at one setting.
+
+    Keys of the optional `config.at` are parts of a setting's name: what stands under `b128` holds for every study at
+    that batch size, what stands under `example-e4-b128` for one of them. Keys of more parts come later and win.
+
+    Raises:
+      ConfigError: a change is of a key that the configuration has not, or of another type.
+    """
+    changed = config.copy_and_resolve_references()
+    parts = set(setting.split("-"))
+    matching = [key for key in changed.get("at", {}) if parts.issuperset(key.split("-"))]
+    for key in sorted(matching, key=lambda key: key.count("-")):
+        try:
+            changed.update(changed.at[key])
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"config.at.{key}: {str(error).splitlines()[0]}") from error
+    return changed
+
+
+def _setting(variant: str, echo_factor: float, batch_size: int, shuffle_buffer: int, repeated_batch_buffer: int) -> str:
+    repeated = f"-r{repeated_batch_buffer}" if repeated_batch_buffer else ""
+    return f"{variant}-e{echo_factor:g}-b{batch_size}-s{shuffle_buffer}{repeated}"
 
 
 def _without(tree: Any, *keys: str) -> Any:

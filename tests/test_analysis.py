@@ -78,7 +78,7 @@ def test_position_in_the_search_space():
 def test_optimum_at_an_edge_is_told():
     table = trials([(0, 0, "complete", 500), (1, 0, "complete", 300)])
     table["momentum"] = 0.9989
-    found = reach.edges(table, studies()).set_index("dimension")
+    found = reach.edges(reach.winners(table), studies()).set_index("dimension")
     assert bool(found.loc["learning_rate", "inside"])
     assert not found.loc["momentum", "inside"]
     assert found.loc["momentum", "at_edge"] == 2

@@ -8,7 +8,7 @@ from small_studies import OVERRIDES
 from analysis import collect
 from analysis import figure3 as analysis_figure3
 from analysis.command_line import main as analysis_main
-from experiments import figure3
+from experiments import figure3, figure6
 from experiments.command_line import main
 
 
@@ -81,16 +81,19 @@ def test_unwritable_runs_folder_is_one_line(tmp_path, capsys):
     assert one_line(capsys.readouterr())
 
 
-@pytest.mark.parametrize("scale", ["smoke", "small", "paper"])
-def test_plan_needs_neither_tensorflow_nor_jax(scale):
+def test_plan_needs_neither_tensorflow_nor_jax():
+    """So it takes no time, for every figure and scale."""
     code = (
-        "import sys; from experiments import figure3; from experiments.command_line import main;"
-        f"code = main('', figure3.PANELS, figure3.studies, ['--scale={scale}', '--plan']);"
-        "assert not {'jax', 'tensorflow', 'scipy'} & set(sys.modules); sys.exit(code)"
+        "import sys; from experiments import figure3, figure5, figure6, figure7, figure8, workloads;"
+        "from experiments.command_line import main\n"
+        "for figure in (figure3, figure5, figure6, figure7, figure8):\n"
+        "    for scale in workloads.SCALES:\n"
+        "        assert main('', figure.PANELS, figure.studies, [f'--scale={scale}', '--plan']) == 0\n"
+        "assert not {'jax', 'tensorflow', 'scipy'} & set(sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert "transformer_lm1b example-e2" in done.stdout
+    assert done.stdout.count("all, at most") == 15
 
 
 def test_plan_adds_up(capsys):
@@ -98,6 +101,14 @@ def test_plan_adds_up(capsys):
     rows = {line.split("  ")[0]: line.split()[-4:] for line in capsys.readouterr().out.splitlines()}
     assert rows["transformer_lm1b baseline-e1-b1024-s1000000"] == ["500", "10,000,000", "10,240,000,000", "1,000.0"]
     assert rows["all, at most"] == ["1,500", "40,000,000", "25,600,000,000", "4,000.0"]
+
+
+def test_plan_takes_a_larger_batch_to_be_slower_in_proportion(capsys):
+    arguments = ["--scale=paper", "--panel=a", "--plan", "--seconds-per-update=0.36"]
+    assert main(figure6.__doc__, figure6.PANELS, figure6.studies, arguments) == 0
+    rows = {line.split("  ")[0]: line.split()[-4:] for line in capsys.readouterr().out.splitlines()}
+    assert rows["transformer_lm1b baseline-e1-b1024-s1000000"][1::2] == ["10,000,000", "1,000.0"]
+    assert rows["transformer_lm1b baseline-e1-b4096-s1000000"][1::2] == ["7,500,000", "3,000.0"]
 
 
 def test_whole_way_inline(tmp_path, capsys):
@@ -120,14 +131,14 @@ def test_whole_way_inline(tmp_path, capsys):
     assert collect.main(["--scale=smoke", runs, f"--results={results}"]) == 0
     (results / "paper").mkdir()
     (results / "paper" / "figures.csv").write_bytes(Path("results/paper/figures.csv").read_bytes())
-    assert analysis_main("", analysis_figure3.make, ["--scale=smoke", f"--results={results}"]) == 0
+    assert analysis_main("", analysis_figure3.ANALYSIS.make, ["--scale=smoke", f"--results={results}"]) == 0
     for name in ("figure3.png", "figure3.svg", "figure3.csv", "claims_figure3.md"):
         assert (results / "smoke" / name).stat().st_size > 100
 
 
 @pytest.mark.parametrize("arguments", [["--scale=small"], ["--scale=published"]])
 def test_analysis_without_results_says_what_to_run(arguments, tmp_path, capsys):
-    assert analysis_main("", analysis_figure3.make, [*arguments, f"--results={tmp_path}"]) == 1
+    assert analysis_main("", analysis_figure3.ANALYSIS.make, [*arguments, f"--results={tmp_path}"]) == 1
     assert "missing" in one_line(capsys.readouterr())
 
 

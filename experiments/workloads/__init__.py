@@ -7,7 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.study import ConfigError, Dimension
+from experiments.study import ConfigError, Dimension, at_setting
 
 WORKLOADS = ("transformer_lm1b", "resnet32_cifar10", "resnet50_imagenet", "ssd_coco")
 SCALES = ("smoke", "small", "paper")
@@ -34,6 +34,8 @@ def load(name: str, scale: str, overrides: Mapping[str, str] | None = None) -> C
         except TypeError as error:
             raise ConfigError(f"config.{key} does not take {text!r}: {str(error).splitlines()[0]}") from error
     check(config)
+    for key in config.get("at", {}):
+        check(at_setting(config, key))
     return config
 
 

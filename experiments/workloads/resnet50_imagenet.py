@@ -57,6 +57,27 @@ def _paper(c: ConfigDict) -> None:
     c.search_space = schedule_space(learning_rate=(1e-3, 10.0), momentum=(0.5, 0.999), decay_share=(0.3, 1.0))
     c.trials = 50
     c.seconds_per_update = None  # not timed: depends on the accelerator
+    c.fixed_budget_fresh_examples = 200_000 * 1024
+    c.batch_sizes = {"figure6": (256, 1024, 4096, 16384)}
+    c.at = {
+        "b256": {
+            "budget_fresh_examples": budgets(
+                baseline=400_000 * 256, batch=400_000 * 256, after=300_000 * 256, before=200_000 * 256
+            )
+        },
+        "b4096": {
+            "budget_fresh_examples": budgets(
+                baseline=27_500 * 4096, batch=27_500 * 4096, after=20_625 * 4096, before=16_500 * 4096
+            ),
+            "eval_every_steps": 500,
+        },
+        "b16384": {
+            "budget_fresh_examples": budgets(
+                baseline=12_000 * 16384, batch=11_000 * 16384, after=11_000 * 16384, before=9_000 * 16384
+            ),
+            "eval_every_steps": 500,
+        },
+    }
 
 
 def _small(c: ConfigDict) -> None:
@@ -81,6 +102,18 @@ def _small(c: ConfigDict) -> None:
     c.search_space = schedule_space(learning_rate=(0.15, 1.0), momentum=(0.7, 0.93), decay_share=(0.6, 1.0))
     c.trials = 10
     c.seconds_per_update = 0.022  # evaluation included, two trials side by side on two 2.4 GHz cores
+    c.fixed_budget_fresh_examples = 64_000
+    c.batch_sizes = {"figure6": (16, 64, 256, 1024)}
+    c.at = {
+        "b16": {"eval_every_steps": 100, "search_space": _rates(0.01, 1.0), "seconds_per_update": 0.008},
+        "b256": {"eval_every_steps": 6, "search_space": _rates(0.04, 4.0), "seconds_per_update": 0.088},
+        "b1024": {
+            "budget_fresh_examples": budgets(baseline=112_000, batch=112_000, after=112_000, before=112_000),
+            "eval_every_steps": 3,
+            "search_space": _rates(0.08, 8.0),
+            "seconds_per_update": 0.35,
+        },
+    }
 
 
 def _smoke(c: ConfigDict) -> None:
@@ -95,6 +128,14 @@ def _smoke(c: ConfigDict) -> None:
     c.searches = 2
     c.trials = 3
     c.seconds_per_update = 0.02
+    c.fixed_budget_fresh_examples = 1_600
+    c.at.b1024.budget_fresh_examples = budgets(baseline=4_096, batch=4_096, after=4_096, before=4_096)
+    c.at.b16.eval_every_steps = 20
+
+
+def _rates(low: float, high: float) -> dict:
+    """A change of the search space: other learning rates on the same scale."""
+    return {"learning_rate": {"low": low, "high": high}}
 
 
 def _model(stages: tuple[int, ...], width: int, num_classes: int, ghost_batch_size: int, dtype: str) -> dict:

@@ -12,6 +12,13 @@ mean of 19,200 windows, 17,280 to 21,120 (a spread of 20 %, as in the paper). Th
 target, as we estimate for the paper, and a shuffle buffer of 6 % of the windows read, as there. Given up: the paper's
 baseline reads about half an epoch, this one 0.11 of its corpus; both meet every example at most once.
 
+Other batch sizes have search spaces of the same width, moved to where a coarse look at their baseline found good
+points: at batch 2 rates of 0.03 to 0.1, which need 9,900 to 11,200 windows; at 8 rates of 0.05 to 0.2, 11,500 to 13,400
+windows; at 128 rates of 0.2 to 0.35, 62,700 to 65,300 windows. Budgets are about a third above that, and half of it for
+e of 4 and more, as in the paper; evaluations are about a thirtieth of what a study is expected to need. Figure 5 takes
+batches of 8 and 32: at 128 the baseline already takes hardly fewer updates than at 32, each of four times the time,
+which is further beyond the useful batch size than the paper's 4096 is.
+
 Smoke scale: the same path in seconds; its target is low and its numbers mean nothing.
 """
 
@@ -46,10 +53,23 @@ def _paper(c: ConfigDict) -> None:
     c.shuffle_buffer = 1_000_000
     c.eval_every_steps = 500
     c.eval_batch_size = 1024
-    c.budget_fresh_examples = {"baseline": 20_000 * 1024, "batch": 20_000 * 1024, "example": 10_000 * 1024}
+    c.budget_fresh_examples = _budgets(baseline=20_000 * 1024, batch=20_000 * 1024, example=10_000 * 1024)
+    c.fixed_budget_fresh_examples = 20_000 * 1024
     c.search_space = _space(learning_rate=(1e-3, 10.0), momentum=(0.5, 0.999))
     c.trials = 100
     c.seconds_per_update = None  # not timed: depends on the accelerator
+    c.batch_sizes = {"figure5": (1024, 4096), "figure6": (64, 256, 1024, 4096)}
+    budgets = {
+        "b64": _budgets(baseline=160_000 * 64, batch=160_000 * 64, example=80_000 * 64),
+        "b256": _budgets(baseline=40_000 * 256, batch=40_000 * 256, example=20_000 * 256),
+        "b4096": _budgets(baseline=15_000 * 4096, batch=15_000 * 4096, example=7_500 * 4096),
+        "e4-b1024": {"example": 7_500 * 1024},
+        "e4-b4096": {"example": 5_625 * 4096},
+        "e8-b4096": {"example": 3_750 * 4096},
+        "e16-b4096": {"example": 2_344 * 4096},
+        "s100000": {"example": 20_000 * 1024},
+    }
+    c.at = {setting: {"budget_fresh_examples": budget} for setting, budget in budgets.items()}
 
 
 def _small(c: ConfigDict) -> None:
@@ -61,10 +81,45 @@ def _small(c: ConfigDict) -> None:
     c.shuffle_buffer = 1200
     c.eval_every_steps = 20
     c.eval_batch_size = 512
-    c.budget_fresh_examples = {"baseline": 25_600, "batch": 25_600, "example": 25_600}
+    c.budget_fresh_examples = _budgets(baseline=25_600, batch=25_600, example=25_600)
+    c.fixed_budget_fresh_examples = 25_600
     c.search_space = _space(learning_rate=(0.04, 0.5), momentum=(0.8, 0.98))
     c.trials = 12
     c.seconds_per_update = 0.019  # evaluation included, two trials side by side on two 2.4 GHz cores
+    c.batch_sizes = {"figure5": (8, 32), "figure6": (2, 8, 32, 128)}
+    c.at = {
+        "b2": {
+            "budget_fresh_examples": _budgets(baseline=12_800, batch=12_800, example=12_800),
+            "search_space": _space(learning_rate=(0.01, 0.125), momentum=(0.8, 0.98)),
+            "eval_every_steps": 160,
+            "trials": 8,
+            "seconds_per_update": 0.003,
+        },
+        "b8": {
+            "budget_fresh_examples": _budgets(baseline=16_000, batch=16_000, example=16_000),
+            "search_space": _space(learning_rate=(0.03, 0.375), momentum=(0.8, 0.98)),
+            "eval_every_steps": 40,
+            "trials": 8,
+            "seconds_per_update": 0.006,
+        },
+        "b128": {
+            "budget_fresh_examples": _budgets(baseline=89_600, batch=89_600, example=89_600),
+            "search_space": _space(learning_rate=(0.06, 0.75), momentum=(0.8, 0.98)),
+            "eval_every_steps": 15,
+            "trials": 8,
+            "seconds_per_update": 0.076,
+        },
+        "e4-b8": {"budget_fresh_examples": {"example": 8_000}},
+        "e8-b8": {"budget_fresh_examples": {"example": 8_000}, "eval_every_steps": 80},
+        "e16-b8": {"budget_fresh_examples": {"example": 8_000}, "eval_every_steps": 160},
+        "e4-b32": {"budget_fresh_examples": {"example": 12_800}, "trials": 8},
+        "e8-b32": {"budget_fresh_examples": {"example": 12_800}, "eval_every_steps": 40, "trials": 8},
+        "e16-b32": {"budget_fresh_examples": {"example": 12_800}, "eval_every_steps": 80, "trials": 8},
+        "r10": {"trials": 8},
+        "r100": {"trials": 8},
+        "s120": {"trials": 8},
+        "s12000": {"trials": 8},
+    }
 
 
 def _smoke(c: ConfigDict) -> None:
@@ -74,10 +129,23 @@ def _smoke(c: ConfigDict) -> None:
     c.target = 3.1
     c.shuffle_buffer = 100
     c.eval_every_steps = 5
-    c.budget_fresh_examples = {"baseline": 3_200, "batch": 3_200, "example": 3_200}
+    c.budget_fresh_examples = _budgets(baseline=3_200, batch=3_200, example=3_200)
+    c.fixed_budget_fresh_examples = 3_200
     c.searches = 2
     c.trials = 3
     c.seconds_per_update = 0.004
+    c.batch_sizes = {"figure5": (8, 32), "figure6": (2, 8, 32, 128)}
+    c.at = {
+        "b2": {"budget_fresh_examples": _budgets(baseline=800, batch=800, example=800), "eval_every_steps": 20},
+        "b8": {"budget_fresh_examples": _budgets(baseline=1_600, batch=1_600, example=1_600)},
+        "e4": {"budget_fresh_examples": {"example": 1_600}},
+        "e8": {"budget_fresh_examples": {"example": 800}},
+        "e16": {"budget_fresh_examples": {"example": 400}},
+    }
+
+
+def _budgets(baseline: int, batch: int, example: int) -> dict[str, int]:
+    return {"baseline": baseline, "batch": batch, "example": example}
 
 
 def _model(

@@ -1,0 +1,97 @@
+"""Learning curves of the winning trials: mean and one standard deviation over the searches (the paper's appendix)."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from analysis import plots, reach
+from analysis.load import STUDY_KEYS
+
+FAMILIES = {"baseline": "Greys", "batch": "Blues"}
+"""Colour map of each variant's lines; the other variants' is Greens."""
+
+
+def curves(measurements: pd.DataFrame, winners: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation of the winners' metric over fresh examples, one row a study and point.
+
+    Columns: the study's keys, `fresh_examples`, `mean`, `deviation`, `winners`. The points are those at which any
+    winner was measured, from where all of them have begun to where the first of them ends; between its measurements a
+    winner's metric is interpolated linearly.
+
+    Args:
+      measurements: `fresh_examples` and `value` by study, search and trial.
+      winners: the trials to show, one a study and search.
+    """
+    keys = [*STUDY_KEYS, "search", "trial"]
+    won = measurements.merge(winners[keys], on=keys)
+    tables = [won[STUDY_KEYS].iloc[:0].assign(fresh_examples=0.0, mean=0.0, deviation=0.0, winners=0)]
+    for _, rows in won.groupby(STUDY_KEYS):
+        lines = [line.sort_values("fresh_examples") for _, line in rows.groupby("search")]
+        x, mean, deviation = mean_curve([line[["fresh_examples", "value"]].to_numpy(float) for line in lines])
+        table = rows[STUDY_KEYS].iloc[[0] * len(x)].reset_index(drop=True)
+        table = table.assign(fresh_examples=x, mean=mean, deviation=deviation, winners=len(lines))
+        tables.append(table)
+    return pd.concat(tables[1:] or tables, ignore_index=True)
+
+
+def mean_curve(lines: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points, mean and standard deviation of lines [points, 2] that are measured at different places."""
+    begin, end = max(line[0, 0] for line in lines), min(line[-1, 0] for line in lines)
+    x = np.unique(np.concatenate([line[:, 0] for line in lines]))
+    x = x[(x >= begin) & (x <= end)]
+    values = np.array([np.interp(x, line[:, 0], line[:, 1]) for line in lines])
+    return x, values.mean(axis=0), values.std(axis=0)
+
+
+def draw(table: pd.DataFrame, studies: pd.DataFrame) -> Figure:
+    """A panel for each workload and batch size, a line for each study in it, the target dashed.
+
+    Args:
+      table: what `curves` gives.
+      studies: the same studies' `metric`, `goal` and `target`.
+    """
+    panels = list(studies.groupby(["workload", "batch_size"]))
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels), 3.3), squeeze=False, layout="constrained")
+    for ax, ((workload, batch_size), members) in zip(axes[0], panels, strict=True):
+        colours, drawn = line_colours(members), []
+        for (_, study), label in zip(members.iterrows(), plots.study_labels(members), strict=True):
+            line = reach.of_study(table, study)
+            _draw_line(ax, line, colours[study.name], label)
+            drawn.append(line["mean"])
+        ax.axhline(members["target"].iloc[0], color="black", linestyle="--", linewidth=1)
+        _limit(ax, pd.concat(drawn), members["goal"].iloc[0])
+        ax.set_title(f"{plots.WORKLOADS[str(workload)]}, batch {batch_size}", fontsize=9)
+        ax.set_xlabel("fresh examples read")
+        ax.set_ylabel(members["metric"].iloc[0].replace("_", " "))
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+        ax.legend(fontsize=6.5, frameon=False)
+    return figure
+
+
+def line_colours(studies: pd.DataFrame) -> dict[object, tuple[float, ...]]:
+    """A colour for each row: one colour map a variant, deeper for later rows."""
+    families = studies["variant"].map(lambda variant: FAMILIES.get(variant, "Greens"))
+    colours = {}
+    for family, members in studies.groupby(families):
+        for index, depth in zip(members.index, np.linspace(0.95, 0.45, len(members))[::-1], strict=True):
+            colours[index] = plt.get_cmap(str(family))(depth)
+    return colours
+
+
+def _draw_line(ax: Axes, line: pd.DataFrame, colour: tuple[float, ...], label: str) -> None:
+    x, mean, deviation = (line[column].to_numpy(float) for column in ("fresh_examples", "mean", "deviation"))
+    ax.plot(x, mean, color=colour, linewidth=1.2, label=label if len(line) else f"{label}: target not reached")
+    ax.fill_between(x, mean - deviation, mean + deviation, color=colour, alpha=0.25, linewidth=0)
+
+
+def _limit(ax: Axes, means: pd.Series, goal: str) -> None:
+    """Cuts off the curves' steep beginnings."""
+    if len(means) and goal == "min":
+        ax.set_ylim(top=float(means.quantile(0.9)))
+    elif len(means):
+        ax.set_ylim(bottom=float(means.quantile(0.1)))

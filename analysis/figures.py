@@ -1,0 +1,135 @@
+"""What the analyses of all figures share: our bars beside the paper's, drawn, tabled and judged."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis import bootstrap, claims, curves, load, plots, reach, report, space
+from experiments import workloads
+from experiments.study import Study
+
+Rows = Sequence[tuple[str, pd.DataFrame]]
+Table = Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a figure's bars are of: a column of the trials, of which the best of each search counts.
+
+    `winners` and `bars` take trials and studies; `goal` is `min` or `max`, None for each workload's own.
+    """
+
+    column: str
+    mean_column: str
+    goal: str | None
+    winners: Table
+    bars: Table
+    describe: Callable[[pd.DataFrame], str]
+
+
+FRESH_EXAMPLES = Measure(
+    column="fresh_examples_to_target",
+    mean_column="mean_fresh_examples",
+    goal="min",
+    winners=lambda trials, studies: reach.winners(trials),
+    bars=reach.per_study,
+    describe=report.describe,
+)
+BEST_VALUE = Measure(
+    column="best_metric",
+    mean_column="mean_best_value",
+    goal=None,
+    winners=reach.best_trials,
+    bars=reach.best_values,
+    describe=report.describe_best,
+)
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One figure of the paper: the module of its studies, how it is drawn, what it claims.
+
+    `draw` takes rows of (title, bars): the paper's and ours.
+    """
+
+    number: int
+    experiment: ModuleType
+    draw: Callable[[Rows], Figure]
+    claims: Sequence[claims.Claim]
+    measure: Measure = FRESH_EXAMPLES
+
+    def has_results(self, results: Path, scale: str) -> bool:
+        """Whether there is anything to draw."""
+        return scale == load.PUBLISHED or (load.has_results(results, scale) and bool(self._finished(results, scale)))
+
+    def make(self, results: Path, scale: str) -> str:
+        """Draws and writes the figure at one scale, its table and its claims; returns its numbers in words."""
+        published = load.published(results, self.number)
+        if scale == load.PUBLISHED:
+            table = claims.check(self.claims, published, published, "", column=self.measure.mean_column)
+            table = table.drop(columns=["ours", "command"])
+            return self._write(results / "paper", [("published", published)], published, table, [])
+        studies, trials = self.found(results, scale)
+        measurements = load.table(results, scale, "measurements")
+        goals = [self.measure.goal or goal for goal in studies["goal"]]
+        resampled = bootstrap.resampled_means(trials, studies, self.measure.column, goals=goals)
+        bars = self.measure.bars(trials, studies)
+        bars["interval_low"], bars["interval_high"] = bootstrap.intervals(resampled)
+        table = claims.check(
+            self.claims,
+            published,
+            bars,
+            f"python -m experiments.figure{self.number} --scale={scale}",
+            column=self.measure.mean_column,
+            resampled=resampled,
+        )
+        title = "smoke test, not a result" if scale == "smoke" else f"this reproduction, {scale} scale"
+        rows = [("published", published[published["workload"].isin(bars["workload"])]), (title, bars)]
+        winners = self.measure.winners(trials, studies)
+        folder = results / scale
+        plots.save(curves.draw(curves.curves(measurements, winners), studies), folder / f"figure{self.number}_curves")
+        plots.save(space.draw(trials, studies, winners), folder / f"figure{self.number}_space")
+        told = [
+            report.describe_edges(reach.edges(winners, studies)),
+            report.describe_statuses(reach.statuses(trials, studies)),
+        ]
+        return self._write(folder, rows, bars, table, told)
+
+    def found(self, results: Path, scale: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The figure's studies and their trials, equally many a search in all studies of a workload.
+
+        A workload counts once all of its studies have results: a part of them compares with nothing. A study that
+        figures share may have more trials than this figure's other ones; then the first of each search count.
+
+        Raises:
+          load.ResultsError: there is no such workload.
+        """
+        finished = self._finished(results, scale)
+        if not finished:
+            raise load.ResultsError(
+                f"{results / scale} has no workload with all studies of Figure {self.number}; run `python -m "
+                f"experiments.figure{self.number} --scale={scale}`, then `python -m analysis.collect --scale={scale}`"
+            )
+        studies = load.of_studies(load.table(results, scale, "studies"), finished)
+        studies = studies.sort_values(["workload", "batch_size"], kind="stable", ignore_index=True)
+        trials = load.of_studies(load.table(results, scale, "trials"), finished)
+        fewest = studies.groupby("workload")["feasible_trials_a_search"].min()
+        kept = [reach.first_feasible(rows, fewest[workload]) for workload, rows in trials.groupby("workload")]
+        return studies, pd.concat(kept, ignore_index=True)
+
+    def _finished(self, results: Path, scale: str) -> list[Study]:
+        table = load.table(results, scale, "studies")
+        names = dict.fromkeys(self.experiment.PANELS.values())
+        panels = [self.experiment.studies(workloads.load(workload, scale)) for workload in names]
+        return [study for panel in panels if len(load.of_studies(table, panel)) == len(panel) for study in panel]
+
+    def _write(self, folder: Path, rows: Rows, bars: pd.DataFrame, table: pd.DataFrame, told: list[str]) -> str:
+        path = folder / f"figure{self.number}.png"
+        plots.save(self.draw(rows), path)
+        report.save_table(bars, path.with_suffix(".csv"))
+        report.save_table(table, folder / f"claims_figure{self.number}.md")
+        return "\n\n".join([self.measure.describe(bars), *told, report.markdown(table), f"drawn: {path}"])

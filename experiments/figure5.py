@@ -1,0 +1,32 @@
+"""Figure 5: how useful an echo factor can get, and that it can get larger at a larger batch size.
+
+    python -m experiments.figure5 --scale=small             the studies (resumable; see --plan for the hours)
+    python -m experiments.figure5 --scale=small --plan      what that will run
+    python -m analysis.figure5 --scale=small                the plot, beside the paper's
+
+Example echoing with e up to 16, at two batch sizes a factor of four apart (panels a and b). The paper's best e at the
+smaller one lies between 4 and 8, and even e = 16 is far better there than no echoing; at the larger one e = 16 is best.
+"""
+
+import sys
+
+from ml_collections import ConfigDict
+
+from experiments.command_line import main
+from experiments.study import Study, make_study
+
+PANELS = {"ab": "transformer_lm1b"}
+ECHO_FACTORS = (1, 2, 4, 8, 16)
+
+
+def studies(config: ConfigDict, *, bound: bool = True) -> list[Study]:
+    """The studies of both panels."""
+    return [
+        make_study(config, "baseline" if factor == 1 else "example", factor, batch_size=batch_size, bound=bound)
+        for batch_size in config.batch_sizes.figure5
+        for factor in ECHO_FACTORS
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main(__doc__, PANELS, studies))

@@ -1,0 +1,32 @@
+"""Figure 6: with e = 2, batch echoing helps more at larger batch sizes, and comes near example echoing.
+
+    python -m experiments.figure6 --scale=small             the studies (resumable; see --plan for the hours)
+    python -m experiments.figure6 --scale=small --plan      what that will run
+    python -m analysis.figure6 --scale=small                the plot, beside the paper's
+
+Every variant at four batch sizes, a factor of four apart. In the paper batch echoing's share of the baseline's fresh
+examples falls as the batch grows; that of example echoing stays or rises, with exceptions that the claims name.
+"""
+
+import sys
+
+from ml_collections import ConfigDict
+
+from experiments.command_line import main
+from experiments.study import Study, make_study
+
+PANELS = {"a": "transformer_lm1b", "b": "resnet50_imagenet"}
+ECHO_FACTOR = 2
+
+
+def studies(config: ConfigDict, *, bound: bool = True) -> list[Study]:
+    """The studies of one panel: each variant of a workload at each batch size."""
+    return [
+        make_study(config, variant, 1 if variant == "baseline" else ECHO_FACTOR, batch_size=batch_size, bound=bound)
+        for batch_size in config.batch_sizes.figure6
+        for variant in config.budget_fresh_examples
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main(__doc__, PANELS, studies))

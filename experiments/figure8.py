@@ -1,0 +1,41 @@
+"""Figure 8: echoing with e = 4 does not make the final quality worse (section 3.6).
+
+    python -m experiments.figure8 --scale=small             the studies (resumable; see --plan for the hours)
+    python -m experiments.figure8 --scale=small --plan      what that will run
+    python -m analysis.figure8 --scale=small                the plot, beside the paper's
+
+Every variant reads the same number of fresh examples, takes e times the baseline's updates on them, and is judged by
+the best value of the metric that any of its trials reaches. No trial is stopped early, so it costs more than a search
+for a target.
+"""
+
+import sys
+
+from ml_collections import ConfigDict
+
+from experiments.command_line import main
+from experiments.study import Study, make_study
+
+PANELS = {"a": "transformer_lm1b", "b": "resnet50_imagenet"}
+ECHO_FACTOR = 4
+
+
+def studies(config: ConfigDict, *, bound: bool = False) -> list[Study]:
+    """The studies of one panel: each variant of a workload at the fixed budget.
+
+    Every trial is trained to its end whatever `bound` says: the best value needs it.
+    """
+    return [
+        make_study(
+            config,
+            variant,
+            1 if variant == "baseline" else ECHO_FACTOR,
+            budget_fresh_examples=config.fixed_budget_fresh_examples,
+            bound=False,
+        )
+        for variant in config.budget_fresh_examples
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main(__doc__, PANELS, studies))
