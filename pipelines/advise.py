@@ -119,9 +119,7 @@ def advise(
     choices = []
     for variant in pipeline.variants:
         stages = overlapping(variant, 2, pipeline.batch_size, pipeline.shuffle_buffer)
-        timing = measure(
-            pipeline.examples, stages, step, augment=pipeline.augmented, seconds=seconds, rounds=rounds
-        )
+        timing = measure(pipeline.examples, stages, step, augment=pipeline.augmented, seconds=seconds, rounds=rounds)
         choices.append(choose(variant, timing, worth.load(results)))
     return Advice(tuple(sorted(choices, key=lambda choice: choice.promise, reverse=True)))
 
@@ -154,11 +152,16 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _measurements(choices: Sequence[Choice]) -> list[str]:
-    lines = [f"{'milliseconds a batch, echo at':32}{'upstream':>10}{'downstream':>12}{'step':>8}{'R':>8}{'lowest - highest':>20}"]
+    lines = [
+        f"{'milliseconds a batch, echo at':32}{'upstream':>10}{'downstream':>12}{'step':>8}{'R':>8}{'lowest - highest':>20}"
+    ]
     for choice in sorted(choices, key=lambda choice: list(PLACES).index(choice.variant)):
         timing, (low, high) = choice.timing, choice.timing.ratio_range
         sides = [_milliseconds(side.mean) for side in (timing.upstream, timing.downstream, timing.step)]
-        lines.append("{:32}{:>10}{:>12}{:>8}".format(choice.variant, *sides) + f"{timing.ratio:8.2f}{f'{low:.2f} - {high:.2f}':>20}")
+        lines.append(
+            "{:32}{:>10}{:>12}{:>8}".format(choice.variant, *sides)
+            + f"{timing.ratio:8.2f}{f'{low:.2f} - {high:.2f}':>20}"
+        )
     return lines
 
 
@@ -183,7 +186,9 @@ def _conclusion(choices: Sequence[Choice]) -> list[str]:
             f"  {known.workload} ({known.source}): {known.share:.2f} of the fresh examples at e = {known.echo_factor:g}, "
             f"so {speedup:.2f} times faster"
         )
-    lines.append("Tune the learning rate again: the best one changes with e. Try also half this e; e above R costs time.")
+    lines.append(
+        "Tune the learning rate again: the best one changes with e. Try also half this e; e above R costs time."
+    )
     refused = [choice.variant for choice in choices if choice.echo_factor == 1]
     return lines + [f"Not at {variant}: R is about 1 or below there." for variant in refused]
 

@@ -90,31 +90,53 @@ def measure(
       seconds: length of a round; one round before them, in which buffers fill and code is compiled, does not count.
       rounds: how many.
     """
-    upstream, downstream = split(stages, seed=seed, augment=augment)
+    upstream = split(stages, seed=seed, augment=augment)[0]
     items = upstream(examples)
-    per_batch = 1 if stages.variant == "batch" else stages.batch_size
-    batches = items if stages.variant == "batch" else items.batch(per_batch)
+    batches = items if stages.variant == "batch" else items.batch(stages.batch_size)
     upstream_seconds = seconds_per_batch(batches, None, seconds, rounds)
-    held = hold(items, HELD_BATCHES * per_batch)
+    after = after_echo(examples, stages, augment=augment, seed=seed)
 
     def drained(**changes: Any) -> float:
-        after = split(dataclasses.replace(stages, **changes), seed=seed, augment=augment)[1]
-        return seconds_per_batch(after(held), None, seconds / 2, rounds).mean
+        return seconds_per_batch(after(dataclasses.replace(stages, **changes)), None, seconds / 2, rounds).mean
 
-    plain: dict[str, Any] = {"shuffle_buffer": 0, "repeated_batch_buffer": 0}
-    echoing = stages.variant != "baseline"
-    neither = drained(**plain, echo_factor=1)
-    echoed = drained(**plain) if echoing else neither
-    buffered = stages.repeated_batch_buffer if stages.variant == "batch" else stages.shuffle_buffer
-    everything = drained() if buffered else echoed
-    first = next(iter(downstream(held).as_numpy_iterator()))
+    neither = drained(echo_factor=1, shuffle_buffer=0, repeated_batch_buffer=0)
+    echoed = drained(shuffle_buffer=0, repeated_batch_buffer=0)
+    everything = drained()
+    with iterating(after(stages)) as iterator:
+        batch = next(iterator)
     return Timing(
         upstream=upstream_seconds,
-        downstream=seconds_per_batch(downstream(held), step, seconds, rounds),
-        step=seconds_per_batch(tf.data.Dataset.from_tensors(first).cache().repeat(), step, seconds, rounds),
+        downstream=seconds_per_batch(after(stages), step, seconds, rounds),
+        step=seconds_per_batch(tf.data.Dataset.from_tensors(batch).cache().repeat(), step, seconds, rounds),
         echo=echoed - neither,
         shuffle=everything - echoed,
     )
+
+
+def downstream_seconds(
+    examples: tf.data.Dataset,
+    stages: Stages,
+    step: Step,
+    *,
+    augment: Transform = lambda dataset: dataset,
+    seed: int = 0,
+    seconds: float = 1.0,
+    rounds: int = 5,
+) -> Seconds:
+    """t_downstream alone, as `measure` times it; for a source whose speed is yet to be set."""
+    return seconds_per_batch(after_echo(examples, stages, augment=augment, seed=seed)(stages), step, seconds, rounds)
+
+
+def after_echo(
+    examples: tf.data.Dataset, stages: Stages, *, augment: Transform, seed: int
+) -> Callable[[Stages], tf.data.Dataset]:
+    """Reads a few upstream batches and returns a function that makes the pipeline behind them, endless.
+
+    The function takes the pipeline's settings, which may differ from `stages` in what comes after the echo point.
+    """
+    upstream = split(stages, seed=seed, augment=augment)[0]
+    held = hold(upstream(examples), HELD_BATCHES * (1 if stages.variant == "batch" else stages.batch_size))
+    return lambda changed: split(changed, seed=seed, augment=augment)[1](held)
 
 
 def hold(items: tf.data.Dataset, count: int) -> tf.data.Dataset:
@@ -176,14 +198,14 @@ class Run:
 
 
 def drive(batches: tf.data.Dataset, step: Step, updates: int) -> Run:
-    """Takes `updates` steps and records when each one ran.
+    """Takes `updates` steps and records when each one ran, from the moment that the first batch is asked for.
 
     Raises:
       ValueError: the batches end before that.
     """
     steps = np.empty((updates, 2))
-    started = time.perf_counter()
     with iterating(batches) as iterator:
+        started = time.perf_counter()
         for number in range(updates):
             try:
                 batch = next(iterator)

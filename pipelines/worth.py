@@ -27,14 +27,14 @@ class Worth:
 
 
 def load(results: Path = RESULTS) -> list[Worth]:
-    """All results there are, the paper's first; an empty list if there are none."""
-    found = {}
+    """All results there are, the paper's first, at the default batch size where there are several."""
+    found: dict[tuple, Worth] = {}
     for path in (results / "paper" / "figures.csv", *(results / "small" / name for name in OUR_TABLES)):
         if path.exists():
             source = "paper" if path.parent.name == "paper" else "ours, small scale"
             with path.open(newline="") as file:
                 for worth in _worths(list(csv.DictReader(file)), source):
-                    found[worth.source, worth.workload, worth.variant, worth.echo_factor] = worth
+                    found.setdefault((worth.source, worth.workload, worth.variant, worth.echo_factor), worth)
     return list(found.values())
 
 
@@ -43,7 +43,9 @@ def nearest(worths: Iterable[Worth], variant: str, echo_factor: float) -> list[W
     best: dict[tuple[str, str], Worth] = {}
     for worth in worths:
         key = worth.source, worth.workload
-        if worth.variant == variant and (key not in best or _distance(worth, echo_factor) < _distance(best[key], echo_factor)):
+        if worth.variant == variant and (
+            key not in best or _distance(worth, echo_factor) < _distance(best[key], echo_factor)
+        ):
             best[key] = worth
     return list(best.values())
 
@@ -54,8 +56,10 @@ def _distance(worth: Worth, echo_factor: float) -> float:
 
 def _worths(rows: list[dict[str, str]], source: str) -> Iterable[Worth]:
     rows = [row for row in rows if row.get("figure", PAPER_FIGURES[0]) in PAPER_FIGURES and row["mean_fresh_examples"]]
+
     def setting(row: dict[str, str]) -> tuple[str | None, ...]:
         return tuple(row.get(key) for key in ("figure", "panel", "workload", "batch_size"))
+
     baselines = {setting(row): float(row["mean_fresh_examples"]) for row in rows if row["variant"] == "baseline"}
     for row in rows:
         if row["variant"] != "baseline" and setting(row) in baselines:
