@@ -129,7 +129,8 @@ def bars(ax: Axes, rows: pd.DataFrame, quantity: str) -> Axes:
                 ha="center",
                 fontsize=8,
             )
-    ax.set_xlabel("echo factor e")
+    ax.set_xlabel("echo factor e (dashed: baseline / e)")
+    ax.set_xticks(rows["echo_factor"])
     ax.yaxis.set_major_formatter(EngFormatter(sep=""))
     ax.set_ylim(bottom=0)
     return ax

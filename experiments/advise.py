@@ -11,7 +11,7 @@ import os
 import sys
 
 from experiments import engine, workloads
-from experiments.command_line import Parser
+from experiments.command_line import Parser, positive_float
 from experiments.study import ConfigError, make_study
 from experiments.figure4 import earliest
 
@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(__doc__)
     parser.add_argument("--workload", choices=workloads.WORKLOADS, required=True)
     parser.add_argument("--scale", choices=workloads.SCALES, required=True)
-    parser.add_argument("--ratio", type=float, help="R that the source is slowed down to; default: as it is")
+    parser.add_argument("--ratio", type=positive_float, help="R that the source is slowed down to; default: as it is")
     parser.add_argument("--confirm", action="store_true", help="time the suggestion as well")
     flags = parser.parse_args(argv)
     try:

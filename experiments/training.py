@@ -67,6 +67,12 @@ class Training:
         items = upstream(examples)
         return downstream(items if watch is None else watch(items))
 
+    def warm_up(self) -> None:
+        """Compiles the update by taking one, and forgets it."""
+        with timing.iterating(self.batches(self.examples)) as batches:
+            self.step(next(batches))
+        self.restart()
+
     def restart(self) -> None:
         """Forgets the updates taken so far; the next step initialises the model anew."""
         self._state, self._updates = None, 0

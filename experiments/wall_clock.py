@@ -12,7 +12,6 @@ out. R is relative to t_downstream as measured in this process for the largest e
 Writes results/<scale>/wall_clock.csv, a row a rerun; rows of the same rerun are replaced.
 """
 
-import argparse
 import csv
 import os
 import sys
@@ -21,7 +20,7 @@ from pathlib import Path
 
 from experiments import engine, workloads
 from experiments import search as quasi_random
-from experiments.command_line import Parser
+from experiments.command_line import Parser, positive_float
 from experiments.figure4 import PANELS, studies
 from experiments.study import ConfigError, Study
 
@@ -69,6 +68,7 @@ def rerun(
     unused_search = study.searches + number
     result = trial.run(study, unused_search, 0, point, bound_steps=lambda: None, record=lambda _: None)
     training = Training(study, point, unused_search, 0)
+    training.warm_up()
     for ratio in ratios:
         row = {
             "workload": study.workload,
@@ -165,14 +165,6 @@ def describe(row: dict) -> str:
         f"{row['seconds']:.1f} s, of them {row['fill_seconds']:.1f} s to fill the buffer and "
         f"{row['idle_seconds']:.1f} s waiting, for {row['fresh_examples']:,.0f} fresh examples"
     )
-
-
-def positive_float(text: str) -> float:
-    """A flag's value, above 0."""
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"must be positive, got {text}")
-    return value
 
 
 if __name__ == "__main__":

@@ -168,17 +168,18 @@ def seconds_per_batch(batches: tf.data.Dataset, step: Step | None, seconds: floa
 
 @dataclass(frozen=True)
 class Run:
-    """A run of `updates` SGD steps: times in seconds since its start.
+    """A run of `updates` SGD steps.
 
-    `steps` [updates, 2] holds each step's start and end; `fill_seconds` is the time until the first batch was there,
-    in which the shuffle buffer fills.
+    `started` is when the first batch was asked for, on the clock of `time.perf_counter`; `steps` [updates, 2] holds each
+    step's start and end in seconds since then.
     """
 
+    started: float
     steps: np.ndarray
 
     @property
     def fill_seconds(self) -> float:
-        """Time until the first batch."""
+        """Time until the first batch was there, in which the shuffle buffer fills."""
         return float(self.steps[0, 0])
 
     @property
@@ -198,7 +199,7 @@ class Run:
 
 
 def drive(batches: tf.data.Dataset, step: Step, updates: int) -> Run:
-    """Takes `updates` steps and records when each one ran, from the moment that the first batch is asked for.
+    """Takes `updates` steps and records when each one ran.
 
     Raises:
       ValueError: the batches end before that.
@@ -214,7 +215,7 @@ def drive(batches: tf.data.Dataset, step: Step, updates: int) -> Run:
             steps[number, 0] = time.perf_counter() - started
             step(batch)
             steps[number, 1] = time.perf_counter() - started
-    return Run(steps)
+    return Run(started, steps)
 
 
 class Watch:
