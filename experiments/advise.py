@@ -12,8 +12,8 @@ import sys
 
 from experiments import engine, workloads
 from experiments.command_line import Parser, positive_float
-from experiments.study import ConfigError, make_study
 from experiments.figure4 import earliest
+from experiments.study import ConfigError, make_study
 
 
 def main(argv: list[str] | None = None) -> int:

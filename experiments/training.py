@@ -17,7 +17,8 @@ from pipelines import slow, stages, timing
 class Training:
     """One training run of a study, the same updates as trial `index` of search `search` takes.
 
-    `examples` is what it reads, `augment` the stage that augments them if it `augments`, `seed` that of its pipeline.
+    `augment` is the stage that augments examples, if it `augments`, `seed` that of its pipeline, `state` what its updates
+    have changed.
     """
 
     def __init__(self, study: Study, point: Mapping[str, float] | None = None, search: int = 0, index: int = 0) -> None:
@@ -31,11 +32,15 @@ class Training:
         self._init_seed = study.seed("init", search, index)
         self.seed = study.seed("data", search, index)
         self._trainer, _ = trial.open_study(study)
-        source = trial.open_source(study)
-        self.augments = source.augment is not None
-        self.examples = source.train(self.seed)
-        self.augment = stages.in_chunks(source.augment, self.seed)
+        self._source = trial.open_source(study)
+        self.augments = self._source.augment is not None
+        self.augment = stages.in_chunks(self._source.augment, self.seed)
         self.restart()
+
+    @property
+    def examples(self) -> tf.data.Dataset:
+        """What it reads, from the start: iterated a second time, a dataset would give its shards in another order."""
+        return self._source.train(self.seed)
 
     @property
     def stages(self) -> stages.Stages:
@@ -75,15 +80,15 @@ class Training:
 
     def restart(self) -> None:
         """Forgets the updates taken so far; the next step initialises the model anew."""
-        self._state, self._updates = None, 0
+        self.state, self._updates = None, 0
 
     def step(self, batch: Mapping[str, np.ndarray]) -> None:
         """Takes one SGD step and waits until it is done."""
         on_device = self._trainer.put(batch)
-        if self._state is None:
-            self._state = self._trainer.init(self._init_seed, on_device)
+        if self.state is None:
+            self.state = self._trainer.init(self._init_seed, on_device)
         self._updates += 1
         rate = np.float32(trial.learning_rate(self._study, self._point, self._updates))
         point = {"learning_rate": rate, "momentum": np.float32(self._point["momentum"])}
-        self._state, loss = self._trainer.update(self._state, on_device, point)
-        jax.block_until_ready((self._state, loss))
+        self.state, loss = self._trainer.update(self.state, on_device, point)
+        jax.block_until_ready((self.state, loss))
