@@ -6,9 +6,9 @@ python -m analysis.all
 import sys
 from pathlib import Path
 
-from analysis import figure3, load
+from analysis import figure3, figure4, load
 
-FIGURES = (figure3,)
+FIGURES = (figure3, figure4)
 SCALES = (load.PUBLISHED, "smoke", "small", "paper")
 
 

@@ -3,8 +3,8 @@
     python -m analysis.figure4 --scale=small        ours beside the paper's; a second
     python -m analysis.figure4 --scale=published    the paper's alone
 
-Writes results/<scale>/figure4.png, .svg (version 1: modelled from fresh examples, timed points on top), figure4_timed.png,
-.svg (version 3), figure4.csv, and the claims as claims_figure4.md (published: results/paper/).
+Writes, to results/<scale>/ (published: results/paper/): figure4.png and .svg (version 1: modelled from fresh
+examples, timed points on top), figure4_timed.png and .svg (version 3), figure4.csv and claims_figure4.md.
 """
 
 import sys
@@ -96,7 +96,9 @@ def draw_timed(sources: list[Source]) -> Figure:
         table = training_time.with_seconds(rows, at_wall_clock_ratio(seconds))
         table = table[table["mean_seconds"].notna()]
         panels += [
-            (f"{plots.WORKLOADS[w]}, {title}", t) for w, t in table.groupby("workload") if 1 in set(t["echo_factor"])
+            (f"{plots.WORKLOADS[str(w)]}, {title}", t)
+            for w, t in table.groupby("workload")
+            if 1 in set(t["echo_factor"])
         ]
     figure, axes = plt.subplots(len(panels), 2, figsize=(6.4, 2.7 * len(panels)), squeeze=False, layout="constrained")
     for pair, (title, table) in zip(axes, panels, strict=True):
@@ -154,10 +156,10 @@ def make(results: Path, scale: str) -> str:
         sources.append(("smoke test, not a result" if scale == "smoke" else f"ours, {scale} scale", rows, seconds))
     plots.save(draw(sources), folder / "figure4")
     plots.save(draw_timed(sources), folder / "figure4_timed")
-    both = [training_time.with_seconds(r, at_wall_clock_ratio(s)) for r, s in (paper, (rows, seconds))]
-    report.save_table(both[1], folder / "figure4.csv")
+    theirs, mine = (training_time.with_seconds(r, at_wall_clock_ratio(s)) for r, s in (paper, (rows, seconds)))
+    report.save_table(mine, folder / "figure4.csv")
     command = f"python -m experiments.figure4 --scale={scale}"
-    table = claims.check(claims_figure4.figure4(), *both, command)
+    table = claims.check(claims_figure4.figure4(), theirs, mine, command)
     if scale == load.PUBLISHED:
         table = table.drop(columns=["ours", "command"])
     report.save_table(table, folder / "claims_figure4.md")
@@ -165,7 +167,7 @@ def make(results: Path, scale: str) -> str:
         [
             *(
                 f"{title}:\n\n{report.describe_speedups(training_time.speedups(t))}"
-                for (title, *_), t in zip(sources, both)
+                for (title, *_), t in zip(sources, (theirs, mine), strict=False)
             ),
             report.markdown(table),
             f"drawn: {folder / 'figure4.png'}, {folder / 'figure4_timed.png'}",

@@ -45,11 +45,11 @@ def draw(spans: pd.DataFrame) -> Figure:
         len(runs), 1, figsize=(7.5, 1.5 * len(runs)), squeeze=False, sharex=True, layout="constrained"
     )
     busy = utilisation(spans).set_index([*RUN_KEYS, "side"])["utilisation"]
-    for ax, (keys, run) in zip(axes[:, 0], runs, strict=True):
+    for ax, (_, run) in zip(axes[:, 0], runs, strict=True):
         start = (run["end_seconds"].max() - shown) / 2
         lanes(ax, run.assign(**{end: run[end] - start for end in ("start_seconds", "end_seconds")}), shown)
-        ax.set_yticks([1, 0], [f"{side}\n{busy[(*keys, side)]:.0%} busy" for side in SIDES])
-        workload, variant, factor, ratio = keys
+        workload, variant, factor, ratio = run.iloc[0][RUN_KEYS]
+        ax.set_yticks([1, 0], [f"{side}\n{busy[workload, variant, factor, ratio, side]:.0%} busy" for side in SIDES])
         name = plots.LABELS[variant].replace("\n", " ")
         ax.set_title(f"{plots.WORKLOADS[workload]}, R = {ratio:g}: {name}, e = {factor:g}", fontsize=9, loc="left")
     axes[-1, 0].set_xlabel("seconds")

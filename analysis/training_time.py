@@ -32,9 +32,9 @@ def modelled(rows: pd.DataFrame, ratios: tuple[float, ...]) -> pd.DataFrame:
 def measured(wall_clock: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Mean, minimum and maximum over the reruns of each workload, echo factor and R.
 
-    Columns: those three, `reruns`, `reached_target` (how many did), `{mean,min,max}_seconds` over those, `batch_seconds`
-    (mean seconds an upstream batch, the filling of the shuffle buffer left out), and `{mean,min,max}_relative`, in
-    units of `modelled`.
+    Columns: those three, `reruns`, `reached_target` (how many did), `{mean,min,max}_seconds` over those,
+    `batch_seconds` (mean seconds an upstream batch, the filling of the shuffle buffer left out), and
+    `{mean,min,max}_relative`, in units of `modelled`.
     """
     timed = wall_clock.copy()
     sizes = rows.drop_duplicates("workload").set_index("workload")["batch_size"]

@@ -21,8 +21,13 @@ MOST = 4
 def source(ratio: float, stalls: bool) -> tf.data.Dataset:
     """Batches from a source that takes `ratio` times as long for one as a step does, stalls not counted."""
     examples = tf.data.Dataset.range(10**6).map(lambda i: {"index": i})
-    pauses = {"stall_seconds": 1.0, "stall_every_seconds": 4.0} if stalls else {}
-    storage = Storage(BATCH / (ratio * STEP_SECONDS), request_examples=BATCH, jitter=0.2, **pauses)
+    storage = Storage(
+        examples_per_second=BATCH / (ratio * STEP_SECONDS),
+        request_examples=BATCH,
+        jitter=0.2,
+        stall_seconds=1.0 if stalls else 0.0,
+        stall_every_seconds=4.0,
+    )
     return slow(examples, storage).batch(BATCH)
 
 

@@ -8,7 +8,6 @@ timed: seconds an upstream batch beside max(t_upstream, e * t_downstream), and w
 
 import argparse
 import os
-import sys
 
 from experiments import engine, workloads
 from experiments.figure4 import earliest
@@ -34,7 +33,8 @@ def main() -> None:
 
     training = Training(make_study(config, earliest(config), 2))
     print(
-        f"{flags.workload}, {earliest(config)} echoing\n{'R set':>8}{'measured':>10}{'lowest - highest':>20}{'off by':>9}"
+        f"{flags.workload}, {earliest(config)} echoing\n"
+        f"{'R set':>8}{'measured':>10}{'lowest - highest':>20}{'off by':>9}"
     )
     for ratio in RATIOS:
         examples = training.slowed_down(ratio * training.downstream_seconds())
@@ -65,4 +65,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -4,7 +4,7 @@
     python -m analysis.timeline --scale=small                                                  draws it
 
 Without echoing the steps idle half of the time, with e = R they do not. Writes results/<scale>/timeline.csv: for each
-run and side the spans in which it worked, `start_seconds` to `end_seconds` since the first batch. Needs a quiet machine.
+run and side the spans in which it worked, in seconds since the first batch. Needs a quiet machine.
 """
 
 import csv

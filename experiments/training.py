@@ -17,8 +17,8 @@ from pipelines import slow, stages, timing
 class Training:
     """One training run of a study, the same updates as trial `index` of search `search` takes.
 
-    `augment` is the stage that augments examples, if it `augments`, `seed` that of its pipeline, `state` what its updates
-    have changed.
+    `augment` is the stage that augments examples, if it `augments`; `seed` is its pipeline's; `state` is what its
+    updates have changed.
     """
 
     def __init__(self, study: Study, point: Mapping[str, float] | None = None, search: int = 0, index: int = 0) -> None:

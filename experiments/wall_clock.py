@@ -49,7 +49,8 @@ def chosen_trial(trials: Path, study: Study) -> tuple[int, int]:
     if not reached:
         raise NoTrial(
             f"{trials} has no trial of {study.workload} {study.setting} that reached its target; run "
-            f"`python -m experiments.figure4 --scale={study.scale}` and `python -m analysis.collect --scale={study.scale}`"
+            f"`python -m experiments.figure4 --scale={study.scale}` and "
+            f"`python -m analysis.collect --scale={study.scale}`"
         )
     return min(reached)[1:]
 

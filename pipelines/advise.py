@@ -3,9 +3,9 @@
     python -m pipelines.advise --config=FILE.py             measure and advise: under a minute
     python -m pipelines.advise --config=FILE.py --confirm   then time the suggestion beside the pipeline as it is
 
-FILE.py is yours: Python that defines `pipeline()`, which returns a `pipelines.advise.Pipeline`, and `step(batch)`, which
-takes one SGD step on a batch of NumPy arrays and returns when it is done. experiments/examples/own_dataset.py is one to
-copy. From Python: `print(advise(pipeline, step))`. For a workload of this repository: `python -m experiments.advise`.
+FILE.py is yours: Python that defines `pipeline()`, which returns a `pipelines.advise.Pipeline`, and `step(batch)`,
+which takes one SGD step on a batch of NumPy arrays and returns when it is done. experiments/examples/own_dataset.py is
+one to copy. From Python: `print(advise(pipeline, step))`. For workloads of this repository: `experiments.advise`.
 """
 
 import argparse
@@ -153,7 +153,8 @@ def _milliseconds(seconds: float) -> str:
 
 def _measurements(choices: Sequence[Choice]) -> list[str]:
     lines = [
-        f"{'milliseconds a batch, echo at':32}{'upstream':>10}{'downstream':>12}{'step':>8}{'R':>8}{'lowest - highest':>20}"
+        f"{'milliseconds a batch, echo at':32}{'upstream':>10}{'downstream':>12}{'step':>8}"
+        f"{'R':>8}{'lowest - highest':>20}"
     ]
     for choice in sorted(choices, key=lambda choice: list(PLACES).index(choice.variant)):
         timing, (low, high) = choice.timing, choice.timing.ratio_range
@@ -183,8 +184,8 @@ def _conclusion(choices: Sequence[Choice]) -> list[str]:
     lines += ["What has been measured elsewhere suggests, for your R:"] if best.likely else []
     for known, speedup in best.likely:
         lines.append(
-            f"  {known.workload} ({known.source}): {known.share:.2f} of the fresh examples at e = {known.echo_factor:g}, "
-            f"so {speedup:.2f} times faster"
+            f"  {known.workload} ({known.source}): {known.share:.2f} of the fresh examples at "
+            f"e = {known.echo_factor:g}, so {speedup:.2f} times faster"
         )
     lines.append(
         "Tune the learning rate again: the best one changes with e. Try also half this e; e above R costs time."
@@ -217,8 +218,8 @@ def report(pipeline: Pipeline, step: Step, confirming: bool) -> None:
     if confirming and advice.best is not None:
         before, after = confirm(pipeline, step, advice.best)
         print(
-            f"confirmed by timing: {_milliseconds(before)} ms an SGD step now, {_milliseconds(after)} ms with the echo; "
-            f"{before / after:.2f} times as many steps a second, {advice.best.ideal_speedup:.2f} predicted"
+            f"confirmed by timing: {_milliseconds(before)} ms an SGD step now, {_milliseconds(after)} ms with the "
+            f"echo; {before / after:.2f} times as many steps a second, {advice.best.ideal_speedup:.2f} predicted"
         )
 
 

@@ -95,7 +95,7 @@ def slow(examples: tf.data.Dataset, storage: Storage) -> tf.data.Dataset:
     def ask() -> np.float64:
         return np.float64(clock.next_due(time.monotonic()))
 
-    def wait(due: np.ndarray) -> np.float64:
+    def wait(due: np.float64) -> np.float64:
         time.sleep(max(0.0, float(due) - time.monotonic()))
         return due
 

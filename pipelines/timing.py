@@ -170,8 +170,8 @@ def seconds_per_batch(batches: tf.data.Dataset, step: Step | None, seconds: floa
 class Run:
     """A run of `updates` SGD steps.
 
-    `started` is when the first batch was asked for, on the clock of `time.perf_counter`; `steps` [updates, 2] holds each
-    step's start and end in seconds since then.
+    `started` is when the first batch was asked for, on the clock of `time.perf_counter`; `steps` [updates, 2] holds
+    each step's start and end in seconds since then.
     """
 
     started: float

@@ -2,9 +2,9 @@
 
     python -m pipelines.advise --config=experiments/examples/own_dataset.py --confirm
 
-Here: JPEG files in a folder, read and decoded in TensorFlow, random crops, and a small convolution in JAX. The folder is
-made up on the spot so that the example runs anywhere; the disk is slowed down to 600 files a second, as network storage
-may be, with a stage of `pipelines.slow`: drop that line for your own.
+Here: JPEG files in a folder, read and decoded in TensorFlow, random crops, and a small convolution in JAX. The folder
+is made up on the spot so that the example runs anywhere, and the disk is slowed down to 600 files a second, as network
+storage may be, by a stage of `pipelines.slow`: leave that out for your own.
 """
 
 import tempfile
@@ -67,7 +67,7 @@ def update(params, batch):
     """One SGD step."""
 
     def loss(params):
-        log_probabilities = jax.nn.log_softmax(Network().apply(params, batch["image"]))
+        log_probabilities = jax.nn.log_softmax(jnp.asarray(Network().apply(params, batch["image"])))
         return -jnp.mean(jnp.take_along_axis(log_probabilities, batch["label"][:, None], axis=1))
 
     return jax.tree.map(lambda p, g: p - 0.01 * g, params, jax.grad(loss)(params))
