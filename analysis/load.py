@@ -15,7 +15,7 @@ from experiments.study import Study
 RESULTS = Path("results")
 STUDY_KEYS = ["workload", "variant", "echo_factor", "batch_size", "shuffle_buffer", "repeated_batch_buffer", "bound"]
 PUBLISHED = "published"
-_TIMES = ("t_downstream", "fresh_examples", "seconds", "fill_seconds")
+_TIMES = ("t_downstream", "examples_read", "seconds")
 WALL_CLOCK_COLUMNS = ["workload", "echo_factor", "ratio", "rerun", "reached_target", *_TIMES, "config_hash"]
 
 

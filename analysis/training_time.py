@@ -33,13 +33,12 @@ def measured(wall_clock: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Mean, minimum and maximum over the reruns of each workload, echo factor and R.
 
     Columns: those three, `reruns`, `reached_target` (how many did), `{mean,min,max}_seconds` over those,
-    `batch_seconds` (mean seconds an upstream batch, the filling of the shuffle buffer left out), and
+    `batch_seconds` (mean seconds an upstream batch read, those that filled the buffers included), and
     `{mean,min,max}_relative`, in units of `modelled`.
     """
     timed = wall_clock.copy()
     sizes = rows.drop_duplicates("workload").set_index("workload")["batch_size"]
-    batches = timed["fresh_examples"] / timed["workload"].map(sizes)
-    timed["batch_seconds"] = (timed["seconds"] - timed["fill_seconds"]) / batches
+    timed["batch_seconds"] = timed["seconds"] * timed["workload"].map(sizes) / timed["examples_read"]
     timed["relative"] = timed["seconds"] / (timed["t_downstream"] * timed["workload"].map(_baseline_batches(rows)))
     groups = timed.groupby(["workload", "echo_factor", "ratio"])
     table = groups.agg(

@@ -16,7 +16,8 @@ from experiments.study import make_study
 RATIOS = (1.0, 2.0, 4.0, 6.0)
 ECHO_FACTORS = (1, 2, 3, 4, 5)
 RUN_RATIO = 6.0
-UPSTREAM_BATCHES = 60
+UPSTREAM_BATCHES = 64
+"""A whole number of the chunks that the echo stage repeats at a time, as each run's uncounted start is one chunk."""
 ROUNDS = 3
 
 
@@ -30,19 +31,22 @@ def main() -> None:
     os.environ.update(engine.worker_environment(flags.scale))
     from experiments.training import Training
     from pipelines import timing
+    from pipelines.echo import CHUNK
 
     training = Training(make_study(config, earliest(config), 2))
     print(
         f"{flags.workload}, {earliest(config)} echoing\n"
-        f"{'R set':>8}{'measured':>10}{'lowest - highest':>20}{'off by':>9}"
+        f"{'R set':>8}{'measured':>10}{'lowest - highest':>20}{'off by':>9}{'upstream ms set':>17}{'measured':>10}"
     )
     for ratio in RATIOS:
-        examples = training.slowed_down(ratio * training.downstream_seconds())
+        wanted = ratio * training.downstream_seconds()
+        examples = training.slowed_down(wanted)
         times = timing.measure(
             examples, training.stages, training.step, augment=training.augment, seed=training.seed, seconds=1, rounds=3
         )
         low, high = times.ratio_range
-        print(f"{ratio:8g}{times.ratio:10.2f}{f'{low:.2f} - {high:.2f}':>20}{times.ratio / ratio - 1:+9.1%}")
+        told = f"{ratio:8g}{times.ratio:10.2f}{f'{low:.2f} - {high:.2f}':>20}{times.ratio / ratio - 1:+9.1%}"
+        print(f"{told}{wanted * 1e3:17.2f}{times.upstream.mean * 1e3:10.2f}")
     each = f"the step {times.step.mean * 1e3:.2f}, echo {times.echo * 1e3:.2f}, shuffle {times.shuffle * 1e3:.2f}"
     print(f"milliseconds a batch: {times.downstream.mean * 1e3:.2f} downstream; alone: {each}\n")
 
@@ -54,8 +58,10 @@ def main() -> None:
         for e, run_of in runs.items():
             run_of.warm_up()
             upstream = RUN_RATIO * downstream
-            run = timing.drive(run_of.batches(run_of.slowed_down(upstream)), run_of.step, e * UPSTREAM_BATCHES)
-            taken[e].append((run.seconds - run.fill_seconds) / UPSTREAM_BATCHES)
+            start = e * CHUNK // config.batch_size
+            updates = start + e * UPSTREAM_BATCHES
+            run = timing.drive(run_of.batches(run_of.slowed_down(upstream)), run_of.step, updates)
+            taken[e].append((run.seconds - float(run.steps[start - 1, 1])) / UPSTREAM_BATCHES)
             told[e].append(timing.model_seconds(upstream, downstream, e, 1))
     print(f"{'e':>4}{'ms an upstream batch':>22}{'model':>10}{'off by':>9}{'over e = 1':>12}")
     for e in ECHO_FACTORS:

@@ -48,14 +48,16 @@ def main() -> None:
             for record in training.examples.take(BATCHES * size).map(packed).as_numpy_iterator():
                 out.write(record)
         batch_bytes = path.stat().st_size / BATCHES
-        print(f"{flags.workload}, {batch_bytes:,.0f} bytes a batch\n{'R set':>8}{'measured':>10}{'off by':>9}")
+        print(f"{flags.workload}, {batch_bytes:,.0f} bytes a batch")
+        print(f"{'R set':>8}{'measured':>10}{'off by':>9}{'ms a batch set':>16}{'measured':>10}")
         for ratio in RATIOS:
             downstream = training.downstream_seconds()
             with serve(Path(folder), batch_bytes / (ratio * downstream)) as base:
                 read = read_records([f"{base}/{path.name}"]).repeat().map(unpacked)
                 upstream = timing.seconds_per_batch(read.batch(size), None, 2.0, 3).mean
             measured = upstream / training.downstream_seconds()
-            print(f"{ratio:8g}{measured:10.2f}{measured / ratio - 1:+9.1%}")
+            times = f"{ratio * downstream * 1e3:16.2f}{upstream * 1e3:10.2f}"
+            print(f"{ratio:8g}{measured:10.2f}{measured / ratio - 1:+9.1%}{times}")
 
 
 if __name__ == "__main__":
