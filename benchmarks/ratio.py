@@ -52,7 +52,7 @@ def main() -> None:
 
     runs = {e: Training(make_study(config, earliest(config) if e > 1 else "baseline", e)) for e in ECHO_FACTORS}
     taken: dict[int, list[float]] = {e: [] for e in ECHO_FACTORS}
-    told: dict[int, list[float]] = {e: [] for e in ECHO_FACTORS}
+    models: dict[int, list[float]] = {e: [] for e in ECHO_FACTORS}
     for _ in range(ROUNDS):
         downstream = runs[2].downstream_seconds()
         for e, run_of in runs.items():
@@ -62,10 +62,10 @@ def main() -> None:
             updates = start + e * UPSTREAM_BATCHES
             run = timing.drive(run_of.batches(run_of.slowed_down(upstream)), run_of.step, updates)
             taken[e].append((run.seconds - float(run.steps[start - 1, 1])) / UPSTREAM_BATCHES)
-            told[e].append(timing.model_seconds(upstream, downstream, e, 1))
+            models[e].append(timing.model_seconds(upstream, downstream, e, 1))
     print(f"{'e':>4}{'ms an upstream batch':>22}{'model':>10}{'off by':>9}{'over e = 1':>12}")
     for e in ECHO_FACTORS:
-        measured, model = sum(taken[e]) / ROUNDS, sum(told[e]) / ROUNDS
+        measured, model = sum(taken[e]) / ROUNDS, sum(models[e]) / ROUNDS
         over = sum(taken[e]) / sum(taken[1]) - 1
         print(f"{e:4}{measured * 1e3:22.2f}{model * 1e3:10.2f}{measured / model - 1:+9.1%}{over:+12.1%}")
 
