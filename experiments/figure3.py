@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from experiments.command_line import main
 from experiments.study import Study, make_study
 
-PANELS = {"a": "transformer_lm1b", "c": "resnet32_cifar10"}
+PANELS = {"a": "transformer_lm1b", "c": "resnet32_cifar10", "d": "resnet50_imagenet", "e": "ssd_coco"}
 ECHO_FACTOR = 2
 
 

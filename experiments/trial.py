@@ -42,13 +42,16 @@ class Trainer:
     Batches are split over the devices of this process, parameters are copied to each.
     """
 
-    def __init__(self, model: Mapping[str, Any]) -> None:
+    def __init__(self, model: Mapping[str, Any], nesterov: bool = True) -> None:
         self._task = tasks.build(model)
+        self._nesterov = nesterov
         mesh = Mesh(np.array(jax.local_devices()), ("batch",))
         self._replicated = NamedSharding(mesh, PartitionSpec())
         self._split = NamedSharding(mesh, PartitionSpec("batch"))
         self.devices = mesh.size
-        self.init = jax.jit(self._init, out_shardings=self._replicated)
+        # LLVM needs a tenth of the time at this level, for the same numbers: an initialisation runs once.
+        quick = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+        self.init = jax.jit(self._init, out_shardings=self._replicated, compiler_options=quick)
         self.update = jax.jit(self._update, donate_argnums=0)
         self._evaluate_batch = jax.jit(self._task.evaluate)
 
@@ -62,11 +65,11 @@ class Trainer:
 
     def _init(self, seed: int, batch: Batch) -> TrainState:
         params, model_state = self._task.init(jax.random.key(seed), batch)
-        return TrainState(params, model_state, optax.sgd(0.0, momentum=0.0, nesterov=True).init(params))
+        return TrainState(params, model_state, optax.sgd(0.0, momentum=0.0).init(params))
 
     def _update(self, state: TrainState, batch: Batch, point: Mapping[str, jax.Array]) -> tuple[TrainState, jax.Array]:
-        """One SGD step with Nesterov momentum (section 3.1); returns the loss before it."""
-        optimizer = optax.sgd(point["learning_rate"], momentum=point["momentum"], nesterov=True)
+        """One SGD step with momentum, Nesterov's or the heavy ball's (section 3.1); returns the loss before it."""
+        optimizer = optax.sgd(point["learning_rate"], momentum=point["momentum"], nesterov=self._nesterov)
         loss_and_gradients = jax.value_and_grad(self._task.loss, has_aux=True)
         (loss, model_state), gradients = loss_and_gradients(state.params, state.model_state, batch)
         updates, velocity = optimizer.update(gradients, state.velocity)
@@ -74,9 +77,8 @@ class Trainer:
 
     def evaluate(self, state: TrainState, batches: list[Batch]) -> float:
         """The metric over all validation batches."""
-        sums = [self._evaluate_batch(state.params, state.model_state, batch) for batch in batches]
-        total, weight = map(sum, zip(*sums, strict=True))
-        return float(total) / float(weight)
+        outputs = [self._evaluate_batch(state.params, state.model_state, batch) for batch in batches]
+        return self._task.metric(outputs, batches)
 
 
 def _padded(array: np.ndarray, multiple: int, value: int) -> np.ndarray:
@@ -85,8 +87,8 @@ def _padded(array: np.ndarray, multiple: int, value: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=4)
-def _trainer(model_json: str) -> Trainer:
-    return Trainer(json.loads(model_json))
+def _trainer(model_json: str, nesterov: bool) -> Trainer:
+    return Trainer(json.loads(model_json), nesterov)
 
 
 @functools.lru_cache(maxsize=2)
@@ -97,8 +99,7 @@ def _source(data_json: str) -> sources.Source:
 
 
 @functools.lru_cache(maxsize=2)
-def _validation(model_json: str, data_json: str, batch_size: int) -> list[Batch]:
-    trainer = _trainer(model_json)
+def _validation(trainer: Trainer, data_json: str, batch_size: int) -> list[Batch]:
     dataset = _source(data_json).validation().batch(batch_size)
     return [trainer.put(trainer.pad(batch)) for batch in dataset.as_numpy_iterator()]
 
@@ -111,8 +112,8 @@ def open_study(study: Study) -> tuple[Trainer, list[Batch]]:
     """
     model_json, data_json = (json.dumps(study.config[key], sort_keys=True) for key in ("model", "data"))
     try:
-        trainer = _trainer(model_json)
-        return trainer, _validation(model_json, data_json, study.config["eval_batch_size"])
+        trainer = _trainer(model_json, study.config.get("nesterov", True))
+        return trainer, _validation(trainer, data_json, study.config["eval_batch_size"])
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{study.workload}: {error}") from error
 
@@ -190,15 +191,21 @@ def run(
 
 
 def learning_rate(study: Study, point: Mapping[str, float], step: int) -> float:
-    """The rate of update `step`, counted from 1: constant, or falling linearly where the decay is searched.
+    """The rate of update `step`, counted from 1, as the workload's settings and metaparameters shape it.
 
-    A point with `decay_share` falls from its rate to `end_factor` times that over this share of the budget's updates,
-    then stays there.
+    With `warm_up_examples` it rises linearly to the point's rate while updates use so many examples, copies included.
+    With `decay_share` in the point it falls linearly to `end_factor` times that over this share of the budget's
+    updates, then stays there. With `first_drop` and `second_drop` it falls to a tenth after each of these shares of
+    the budget's updates. Else it is constant.
     """
-    if "decay_share" not in point:
-        return point["learning_rate"]
-    progress = min(1.0, (step - 1) / (point["decay_share"] * study.budget_steps))
-    return point["learning_rate"] * (1 - (1 - study.config["end_factor"]) * progress)
+    rate = point["learning_rate"]
+    if "decay_share" in point:
+        progress = min(1.0, (step - 1) / (point["decay_share"] * study.budget_steps))
+        rate *= 1 - (1 - study.config["end_factor"]) * progress
+    drops = [point[name] for name in ("first_drop", "second_drop") if name in point]
+    rate *= 0.1 ** sum(step > drop * study.budget_steps for drop in drops)
+    warm_up_steps = study.config.get("warm_up_examples", 0) / study.batch_size
+    return rate * min(1.0, step / warm_up_steps) if warm_up_steps else rate
 
 
 def _updates(trainer: Trainer, study: Study, batches, point: Mapping[str, float], seed: int):

@@ -90,9 +90,7 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, training: bool) -> jax.Array:
         c = self.config
-        init = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
-        convolution = partial(nn.Conv, use_bias=False, dtype=c.dtype, kernel_init=init)
-        norm = partial(GhostBatchNorm, c.ghost_batch_size, c.dtype, training)
+        convolution, norm = self.layers(training)
         x = self.start(x.astype(c.dtype), convolution, norm)
         for stage, blocks in enumerate(c.stages):
             for block in range(blocks):
@@ -100,6 +98,12 @@ class ResNet(nn.Module):
                 x = nn.relu(self.block(x, c.width * 2**stage, stride, convolution, norm))
         pooled = x.mean((1, 2)).astype(jnp.float32)
         return nn.Dense(c.num_classes, name="logits", kernel_init=nn.initializers.normal(0.01))(pooled)
+
+    def layers(self, training: bool) -> tuple[Layer, Layer]:
+        """What the network is made of: convolution and normalisation."""
+        init = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
+        convolution = partial(nn.Conv, use_bias=False, dtype=self.config.dtype, kernel_init=init)
+        return convolution, partial(GhostBatchNorm, self.config.ghost_batch_size, self.config.dtype, training)
 
     def start(self, x: jax.Array, convolution: Layer, norm: Layer) -> jax.Array:
         """The layers before the first block."""

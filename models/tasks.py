@@ -1,6 +1,6 @@
 """Loss and metric of each task: what a trial minimises and what its target is set on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -9,7 +9,10 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from models.detection import Detection
+from models.images import to_floats
 from models.resnet import BottleneckResNet, CifarResNet, ResNetConfig
+from models.ssd import SSD, SSDConfig
 from models.transformer import Transformer, TransformerConfig
 
 Batch = Mapping[str, Any]
@@ -29,12 +32,24 @@ class Task(Protocol):
     def loss(self, params: Params, model_state: ModelState, batch: Batch) -> tuple[jax.Array, ModelState]:
         """The training loss, a scalar, and the state after this batch."""
 
-    def evaluate(self, params: Params, model_state: ModelState, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        """A sum and a weight that add up over batches; their ratio is the metric."""
+    def evaluate(self, params: Params, model_state: ModelState, batch: Batch) -> Any:
+        """What the metric needs of one batch, computed on the device."""
+
+    def metric(self, outputs: Sequence[Any], batches: Sequence[Batch]) -> float:
+        """The metric over all batches, from what `evaluate` gave for each."""
+
+
+class MeanMetric:
+    """A metric that is a mean: `evaluate` gives a sum and a weight, which add up over batches."""
+
+    def metric(self, outputs: Sequence[tuple[jax.Array, jax.Array]], batches: Sequence[Batch]) -> float:
+        """The sums over the weights."""
+        total, weight = map(sum, zip(*outputs, strict=True))
+        return float(total) / float(weight)
 
 
 @dataclass(frozen=True)
-class LanguageModelling:
+class LanguageModelling(MeanMetric):
     """Next-token prediction; batches `{"tokens": [batch, length]}` int32, 0 is padding and counts for nothing.
 
     Loss and metric are the cross-entropy in nats a token.
@@ -62,7 +77,7 @@ class LanguageModelling:
 
 
 @dataclass(frozen=True)
-class ImageClassification:
+class ImageClassification(MeanMetric):
     """Classification; batches `{"image": [batch, height, width, channels] uint8, "label": [batch] int32}`.
 
     Loss: cross-entropy with label smoothing, plus half the weight decay times the squared kernels. Metric: accuracy;
@@ -76,15 +91,13 @@ class ImageClassification:
 
     def init(self, key: jax.Array, batch: Batch) -> tuple[Params, ModelState]:
         """Random parameters and first batch statistics."""
-        variables = self.model.init(key, _to_floats(batch["image"]), training=True)
+        variables = self.model.init(key, to_floats(batch["image"]), training=True)
         return variables["params"], variables["batch_stats"]
 
     def loss(self, params: Params, model_state: ModelState, batch: Batch) -> tuple[jax.Array, ModelState]:
         """Mean loss over the batch, and the batch statistics after it."""
         variables = {"params": params, "batch_stats": model_state}
-        logits, changed = self.model.apply(
-            variables, _to_floats(batch["image"]), training=True, mutable=["batch_stats"]
-        )
+        logits, changed = self.model.apply(variables, to_floats(batch["image"]), training=True, mutable=["batch_stats"])
         targets = optax.smooth_labels(jax.nn.one_hot(batch["label"], logits.shape[-1]), self.label_smoothing)
         squares = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params) if leaf.ndim > 1)
         loss = optax.softmax_cross_entropy(logits, targets).mean() + 0.5 * self.weight_decay * squares
@@ -93,14 +106,9 @@ class ImageClassification:
     def evaluate(self, params: Params, model_state: ModelState, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """Images classified rightly, and images."""
         variables = {"params": params, "batch_stats": model_state}
-        logits: Any = self.model.apply(variables, _to_floats(batch["image"]), training=False)
+        logits: Any = self.model.apply(variables, to_floats(batch["image"]), training=False)
         labels = batch["label"]
         return jnp.sum(jnp.argmax(logits, -1) == labels), jnp.sum(labels >= 0)
-
-
-def _to_floats(pixels: jax.Array) -> jax.Array:
-    """Maps pixels from 0..255 to -1..1, on the device."""
-    return pixels.astype(jnp.float32) / 127.5 - 1
 
 
 def build(settings: Mapping[str, Any]) -> Task:
@@ -113,4 +121,6 @@ def build(settings: Mapping[str, Any]) -> Task:
     if name in networks:
         losses = {key: arguments.pop(key) for key in ("label_smoothing", "weight_decay")}
         return ImageClassification(networks[name](ResNetConfig(**arguments)), **losses)
-    raise ValueError(f"model.name must be transformer, {' or '.join(networks)}, got {name!r}")
+    if name == "ssd":
+        return Detection(weight_decay=arguments.pop("weight_decay"), model=SSD(SSDConfig(**arguments)))
+    raise ValueError(f"model.name must be transformer, ssd, {' or '.join(networks)}, got {name!r}")

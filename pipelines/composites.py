@@ -1,7 +1,8 @@
 """Composites: Fashion-MNIST objects, tinted, on crops of colour photographs, as JPEGs in TFRecord files.
 
-They stand in for ImageNet at small scale: colour photographs with clutter that cost something to read and decode.
-Training and validation share neither objects nor photograph regions.
+They are colour photographs with clutter that cost something to read and decode. Pictures of one object stand in for
+ImageNet at small scale, scenes of one to five objects with their exact boxes for COCO. Training and validation share
+neither objects nor photograph regions.
 """
 
 import colorsys
@@ -21,22 +22,32 @@ from pipelines.bundled import load_fashion_mnist, load_photographs
 SPLITS = {"train": "train", "validation": "test"}  # ours: Fashion-MNIST's
 TRAINING_SHARE = 0.7  # of each photograph's width
 CROP_SIDES = (48, 76)  # pixels; the narrowest region is 77 wide
-OBJECT_SHARES = (0.5, 0.9)  # of an image's side
+OBJECT_SHARES = (0.7, 1.0)  # of an image's side
+SCENE_SHARES = (0.25, 0.6)  # the same, of an object in a scene
+MOST_OBJECTS = 5  # in a scene
+MOST_OVERLAP = 0.15  # intersection over union of two objects in a scene
 JPEG_QUALITY = 90
+VERSION = 1  # in the files' names: raise it when the same arguments give other pictures
 
+Record = dict[str, tf.train.Feature]
 Box = tuple[int, int, int, int]  # top, left, bottom, right, in pixels; bottom and right exclusive
 
 
-def write_composites(folder: Path, *, split: str, examples: int, size: int, seed: int, shards: int) -> list[Path]:
-    """Writes a split, `train` or `validation`, of `image` (JPEG, `size` pixels square) and `label`; returns its files.
+def write_composites(
+    folder: Path, *, kind: str, split: str, examples: int, size: int, seed: int, shards: int
+) -> list[Path]:
+    """Writes a split, `train` or `validation`, of JPEGs `size` pixels square with their labels; returns its files.
+
+    `kind` is a key of KINDS: `pictures` have features `image` and `label`; `scenes` have `image`, `image_id` and for
+    each object `boxes` (four numbers: top, left, bottom, right, as shares of the image), `labels` and `crowd` (0).
 
     The same arguments give the same bytes (with the same versions of NumPy and Pillow), and each object of the split
-    is used equally often. Resumable: what a killed run finished stays, the rest is done by the next one. Several
-    processes may call it at the same time; one works, the others wait for it.
+    is used equally often in pictures. Resumable: what a killed run finished stays, the rest is done by the next one.
+    Several processes may call it at the same time; one works, the others wait for it.
     """
     if not 1 <= shards <= examples:
         raise ValueError(f"shards must be 1 to {examples}, the number of examples, got {shards}")
-    name = f"{split}-{size}px-seed{seed}-{examples}"
+    name = f"{kind}-{split}-v{VERSION}-{size}px-seed{seed}-{examples}"
     paths = [folder / f"{name}-{shard:05d}-of-{shards:05d}.tfrecord" for shard in range(shards)]
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
@@ -45,22 +56,66 @@ def write_composites(folder: Path, *, split: str, examples: int, size: int, seed
         if missing:
             objects, labels = load_objects(split)
             regions = load_regions(split)
-            for shard in tqdm(missing, desc=f"composing {split}", unit="shard"):
-                chosen = np.arange(examples * shard // shards, examples * (shard + 1) // shards) % len(labels)
+            for shard in tqdm(missing, desc=f"composing {kind}, {split}", unit="shard"):
+                numbers = np.arange(examples * shard // shards, examples * (shard + 1) // shards)
                 generator = np.random.default_rng([seed, list(SPLITS).index(split), shard])
-                records = compose(objects[chosen], labels[chosen], regions, size, generator)
-                write_records(records, paths[shard])
+                write_records(KINDS[kind](numbers, objects, labels, regions, size, generator), paths[shard])
     return paths
 
 
-def compose(
-    objects: np.ndarray, labels: np.ndarray, regions: list[Image.Image], size: int, generator: np.random.Generator
-) -> Iterator[dict[str, tf.train.Feature]]:
-    """One composite an object."""
-    for thing, label in zip(objects, labels, strict=True):
+def pictures(
+    numbers: np.ndarray,
+    objects: np.ndarray,
+    labels: np.ndarray,
+    regions: list[Image.Image],
+    size: int,
+    generator: np.random.Generator,
+) -> Iterator[Record]:
+    """One picture a number, of the object with this number."""
+    for i in numbers % len(labels):
         canvas = background(regions, size, generator)
-        paste(canvas, thing, generator, OBJECT_SHARES)
-        yield {"image": bytes_feature(encode_jpeg(canvas)), "label": int64_feature([int(label)])}
+        paste(canvas, objects[i], generator, OBJECT_SHARES)
+        yield {"image": bytes_feature(encode_jpeg(canvas)), "label": int64_feature([int(labels[i])])}
+
+
+def scenes(
+    numbers: np.ndarray,
+    objects: np.ndarray,
+    labels: np.ndarray,
+    regions: list[Image.Image],
+    size: int,
+    generator: np.random.Generator,
+) -> Iterator[Record]:
+    """One scene a number, of random objects; one that finds no free place in ten tries is left out."""
+    for number in numbers:
+        canvas = background(regions, size, generator)
+        boxes: list[Box] = []
+        classes: list[int] = []
+        for i in generator.integers(len(labels), size=generator.integers(1, MOST_OBJECTS, endpoint=True)):
+            for _ in range(10):
+                attempt = canvas.copy()
+                box = paste(attempt, objects[i], generator, SCENE_SHARES)
+                if all(_overlap(box, other) <= MOST_OVERLAP for other in boxes):
+                    canvas = attempt
+                    boxes.append(box)
+                    classes.append(int(labels[i]))
+                    break
+        yield {
+            "image": bytes_feature(encode_jpeg(canvas)),
+            "image_id": int64_feature([int(number)]),
+            "boxes": float_feature(np.array(boxes).ravel() / size),
+            "labels": int64_feature(classes),
+            "crowd": int64_feature([0] * len(classes)),
+        }
+
+
+KINDS = {"pictures": pictures, "scenes": scenes}
+
+
+def _overlap(a: Box, b: Box) -> float:
+    height, width = (max(0, min(a[i + 2], b[i + 2]) - max(a[i], b[i])) for i in range(2))
+    areas = ((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
+    return height * width / (sum(areas) - height * width)
 
 
 def load_objects(split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -124,7 +179,12 @@ def int64_feature(values: Iterable[int]) -> tf.train.Feature:
     return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
 
-def write_records(records: Iterable[dict[str, tf.train.Feature]], path: Path) -> None:
+def float_feature(value: Iterable[float]) -> tf.train.Feature:
+    """A feature of floats."""
+    return tf.train.Feature(float_list=tf.train.FloatList(value=value))
+
+
+def write_records(records: Iterable[Record], path: Path) -> None:
     """Writes one TFRecord file of `tf.train.Example`, whole or not at all."""
     unfinished = path.with_suffix(".unfinished")
     with tf.io.TFRecordWriter(str(unfinished)) as out:

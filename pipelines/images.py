@@ -1,24 +1,106 @@
 """Image decoding and augmentation. Pixels stay uint8 until they reach the model.
 
+Decoding is a stage of its own, upstream of every echo point. An example that cannot be decoded is named; it ends the
+run, or it is left out and counted, as `data.corrupt` asks.
+
 Augmentations map a chunk of images at a time and draw all of its random numbers from one stateless seed, so each
 image's augmentation is a function of the pipeline's seed and the image's running index.
 """
 
+import logging
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
+from pipelines.echo import has_fixed_shapes
 from pipelines.stages import Augment, Example
+
+_log = logging.getLogger(__name__)
 
 
 def decode(size: int | None = None) -> Callable[[Example], Example]:
-    """A stage that decodes `image`, JPEG or PNG bytes, to uint8 [height, width, 3]; `size` pixels square if given."""
+    """Decodes `image`, JPEG or PNG bytes, to uint8 [height, width, 3]; `size` pixels square if given.
 
-    def stage(example: Example) -> Example:
+    TensorFlow raises InvalidArgumentError for bytes that are no image and for an image of another size.
+    """
+
+    def decode_image(example: Example) -> Example:
         image = tf.io.decode_image(example["image"], channels=3, expand_animations=False)
+        if size is not None:
+            message = f"the image is not {size} pixels square"
+            tf.debugging.assert_equal(tf.shape(image), [size, size, 3], message)
         return {**example, "image": tf.ensure_shape(image, [size, size, 3])}
 
-    return stage
+    return decode_image
+
+
+def check_label(example: Example, classes: int) -> Example:
+    """Raises InvalidArgumentError (TensorFlow's) unless `label` is 0 to `classes` - 1."""
+    label = example["label"]
+    with tf.control_dependencies([tf.debugging.Assert((label >= 0) & (label < classes), [label])]):
+        return {**example, "label": tf.identity(label)}
+
+
+def decode_all(
+    raw: tf.data.Dataset, decode: Callable[[Example], Example], *, corrupt: str, chunk: int = 256
+) -> tf.data.Dataset:
+    """Decodes examples in parallel, in order, and deals with those that cannot be decoded.
+
+    Only `decode` is guarded: a damaged file upstream of it stays an error.
+
+    Args:
+      raw: examples of fixed shapes with a component `name`, which is dropped.
+      decode: maps the other components to a decoded example; raises InvalidArgumentError where it cannot.
+      corrupt: `fail` raises an error that names the example; `skip` logs its name and how many were skipped.
+      chunk: raw examples held at a time.
+    """
+    if corrupt not in ("fail", "skip"):
+        raise ValueError(f"data.corrupt must be fail or skip, got {corrupt!r}")
+    problem = "unreadable image, image of a wrong size or label out of range"
+    skipped = 0
+
+    def report(names: np.ndarray) -> np.int64:
+        nonlocal skipped
+        text = ", ".join(name.decode() for name in names)
+        if corrupt == "fail":
+            raise ValueError(f"{text}: {problem}; --config.data.corrupt=skip leaves such examples out")
+        skipped += len(names)
+        _log.warning("skipped %s: %s (%d skipped so far)", text, problem, skipped)
+        return np.int64(0)
+
+    def decode_numbered(number: tf.Tensor, example: Example) -> tuple[tf.Tensor, Example]:
+        return number, decode({key: value for key, value in example.items() if key != "name"})
+
+    def decode_chunk(examples: Example) -> tf.data.Dataset:
+        names = examples["name"]
+        count = tf.shape(names, tf.int64)[0]
+
+        def pass_on(expected: tf.Tensor, numbered: tuple[tf.Tensor, Example]):
+            numbers = numbered[0]
+            wanted = tf.range(expected, numbers[-1] + 1)
+            lost = tf.reduce_all(wanted[:, None] != numbers, axis=1)
+            done = tf.cond(
+                tf.reduce_any(lost),
+                lambda: tf.numpy_function(report, [tf.gather(names, wanted[lost])], tf.int64),
+                lambda: np.int64(0),
+            )
+            with tf.control_dependencies([done]):
+                return numbers[-1] + 1, numbered
+
+        numbered = tf.data.Dataset.from_tensor_slices(examples).enumerate()
+        decoded = numbered.map(decode_numbered, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).ignore_errors()
+        # Looked through together where they fit one tensor: a stage costs some 10 us an item.
+        together = decoded.batch(chunk if has_fixed_shapes(decoded) else 1)
+        end = tf.data.Dataset.from_tensors((count[None], tf.nest.map_structure(_empty, together.element_spec[1])))
+        checked = together.concatenate(end).scan(np.int64(0), pass_on)
+        return checked.filter(lambda numbers, _: numbers[0] < count).map(lambda _, examples: examples).unbatch()
+
+    return raw.batch(chunk).flat_map(decode_chunk)
+
+
+def _empty(spec: tf.TensorSpec) -> tf.Tensor:
+    return tf.zeros([1, *(length or 0 for length in spec.shape[1:])], spec.dtype)
 
 
 def pad_crop_flip(padding: int) -> Augment:
@@ -52,7 +134,7 @@ def random_resized_crop(size: int, *, smallest_area: float, colour_strength: flo
         boxes = _random_boxes(draws[:4], tf.shape(images)[1:3], smallest_area)
         flipped = tf.where(draws[4, :, None] < 0.5, boxes, tf.gather(boxes, [0, 3, 2, 1], axis=1))
         cropped = tf.image.crop_and_resize(images, flipped, tf.range(count), [size, size])
-        return {**examples, "image": _to_pixels(_distort_colours(cropped, draws[5:8], colour_strength))}
+        return {**examples, "image": to_pixels(distort_colours(cropped, draws[5:8], colour_strength))}
 
     return augment
 
@@ -65,7 +147,7 @@ def centre_crop(size: int, share: float = 0.875) -> Callable[[Example], Example]
         half = share / 2 * tf.reduce_min(shape) / shape
         box = tf.concat([0.5 - half, 0.5 + half], axis=0)
         resized = tf.image.crop_and_resize(example["image"][None], box[None], [0], [size, size])
-        return {**example, "image": _to_pixels(resized)[0]}
+        return {**example, "image": to_pixels(resized)[0]}
 
     return crop
 
@@ -81,7 +163,7 @@ def _random_boxes(draws: tf.Tensor, shape: tf.Tensor, smallest_area: float) -> t
     return tf.stack([top, left, top + height, left + width], axis=1)
 
 
-def _distort_colours(images: tf.Tensor, draws: tf.Tensor, strength: float) -> tf.Tensor:
+def distort_colours(images: tf.Tensor, draws: tf.Tensor, strength: float) -> tf.Tensor:
     """Changes brightness, contrast and saturation of images [count, height, width, 3] by draws [3, count]."""
     brightness, contrast, saturation = (strength * (2 * draws[i] - 1)[:, None, None, None] for i in range(3))
     images *= 1 + brightness
@@ -89,5 +171,6 @@ def _distort_colours(images: tf.Tensor, draws: tf.Tensor, strength: float) -> tf
     return images + saturation * (images - tf.image.rgb_to_grayscale(images))
 
 
-def _to_pixels(images: tf.Tensor) -> tf.Tensor:
+def to_pixels(images: tf.Tensor) -> tf.Tensor:
+    """Rounds to uint8, 0 to 255."""
     return tf.cast(tf.clip_by_value(tf.round(images), 0, 255), tf.uint8)

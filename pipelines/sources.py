@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pipelines import detection, text
 from pipelines import images as image_stages
-from pipelines import text
 from pipelines.bundled import load_fashion_mnist
+from pipelines.composites import write_composites
 from pipelines.stages import Augment, Example
 
 BUNDLED = Path(__file__).parent / "bundled"
@@ -142,51 +143,98 @@ def fashion_mnist(
     return in_memory(train, validation, shards, image_stages.pad_crop_flip(padding))
 
 
-def cifar10(*, data_dir: str, padding: int, validation_examples: int) -> Source:
+def composites(
+    *,
+    data_dir: str,
+    stored_size: int,
+    size: int,
+    train_examples: int,
+    validation_examples: int,
+    smallest_area: float,
+    colour_strength: float,
+    corrupt: str,
+    shards: int = 10,
+) -> Source:
+    """Stand-in for ImageNet: JPEGs of bundled objects on bundled photographs, composed once, into `data_dir`.
+
+    `{"image": [stored_size, stored_size, 3] uint8, "label": [] int32}`; augmentation and evaluation make images of
+    `size` pixels square.
+    """
+    counts = {"train": train_examples, "validation": validation_examples}
+    paths = {
+        split: write_composites(
+            Path(data_dir).expanduser(),
+            kind="pictures",
+            split=split,
+            examples=count,
+            size=stored_size,
+            seed=0,
+            shards=shards,
+        )
+        for split, count in counts.items()
+    }
+
+    def decode(example: Example) -> Example:
+        return image_stages.check_label(image_stages.decode(stored_size)(example), classes=10)
+
+    def train(seed: int) -> tf.data.Dataset:
+        files = tf.data.Dataset.from_tensor_slices([str(path) for path in paths["train"]])
+        order = files.shuffle(shards, seed=seed, reshuffle_each_iteration=True).repeat()
+        return image_stages.decode_all(order.flat_map(read_images), decode, corrupt=corrupt)
+
+    def validation() -> tf.data.Dataset:
+        raw = tf.data.Dataset.from_tensor_slices([str(path) for path in paths["validation"]]).flat_map(read_images)
+        return image_stages.decode_all(raw, decode, corrupt="fail").map(image_stages.centre_crop(size))
+
+    augment = image_stages.random_resized_crop(size, smallest_area=smallest_area, colour_strength=colour_strength)
+    return Source(train, validation, augment)
+
+
+def read_images(path: tf.Tensor) -> tf.data.Dataset:
+    """The records of a TFRecord file, named by their place in it: `image` bytes, `label` int32, `name`."""
+    features = {"image": tf.io.FixedLenFeature([], tf.string), "label": tf.io.FixedLenFeature([], tf.int64)}
+
+    def parse(indices: tf.Tensor, records: tf.Tensor) -> Example:
+        examples = tf.io.parse_example(records, features)
+        names = path + "__" + tf.strings.as_string(indices)
+        return {"image": examples["image"], "label": tf.cast(examples["label"], tf.int32), "name": names}
+
+    return tf.data.TFRecordDataset(path).enumerate().batch(256).map(parse).unbatch()
+
+
+def cifar10(*, data_dir: str, padding: int, validation_examples: int, corrupt: str) -> Source:
     """CIFAR-10 through TensorFlow Datasets: `{"image": [32, 32, 3] uint8, "label": [] int32}`.
 
     Validation: the last examples of the training split, held out of it.
     """
-
-    def decode(example: Example) -> Example:
-        return image_stages.decode(32)(image_and_label(example))
-
     return tfds_images(
         "cifar10",
         data_dir,
         validation_examples,
-        decode=decode,
+        decode=image_stages.decode(32),
         augment=image_stages.pad_crop_flip(padding),
         evaluation=lambda example: example,
+        corrupt=corrupt,
     )
 
 
 def imagenet2012(
-    *, data_dir: str, size: int, validation_examples: int, smallest_area: float, colour_strength: float
+    *, data_dir: str, size: int, validation_examples: int, smallest_area: float, colour_strength: float, corrupt: str
 ) -> Source:
     """ImageNet through TensorFlow Datasets: `{"image": [height, width, 3] uint8, "label": [] int32}`.
 
-    Augmentation and evaluation make images of `size` pixels square.
-
-    Validation: the last examples of the training split, held out of it, their central squares.
+    Augmentation and evaluation make images of `size` pixels square. Validation: the central squares of the last
+    examples of the training split, held out of it.
     """
-
-    def decode(example: Example) -> Example:
-        return image_stages.decode()(image_and_label(example))
-
     return tfds_images(
         "imagenet2012",
         data_dir,
         validation_examples,
-        decode=decode,
+        decode=image_stages.decode(),
         augment=image_stages.random_resized_crop(size, smallest_area=smallest_area, colour_strength=colour_strength),
         evaluation=image_stages.centre_crop(size),
+        corrupt=corrupt,
     )
-
-
-def image_and_label(example: Example) -> Example:
-    """Keeps the two components that training needs."""
-    return {"image": example["image"], "label": tf.cast(example["label"], tf.int32)}
 
 
 def tfds_images(
@@ -197,6 +245,7 @@ def tfds_images(
     decode: Callable[[Example], Example],
     augment: Augment,
     evaluation: Callable[[Example], Example],
+    corrupt: str,
 ) -> Source:
     """An image dataset of TensorFlow Datasets, decoded by a stage of ours, the end of its training split held out."""
     import tensorflow_datasets as tfds  # seconds to import, and the bundled sources do without it
@@ -206,19 +255,152 @@ def tfds_images(
     if not 0 < validation_examples < size:
         raise ValueError(f"data.validation_examples must be 1 to {size - 1}, got {validation_examples}")
     bytes_only = {"image": tfds.decode.SkipDecoding()}
-    parallel = tf.data.AUTOTUNE
+    classes = builder.info.features["label"].num_classes
+
+    def parse(example: Example) -> Example:
+        return {
+            "image": example["image"],
+            "label": tf.cast(example["label"], tf.int32),
+            "name": example["tfds_id"],
+        }
+
+    def checked(example: Example) -> Example:
+        return image_stages.check_label(decode(example), classes)
 
     def train(seed: int) -> tf.data.Dataset:
-        reading = tfds.ReadConfig(shuffle_seed=seed, shuffle_reshuffle_each_iteration=True, interleave_cycle_length=16)
+        reading = tfds.ReadConfig(
+            add_tfds_id=True, shuffle_seed=seed, shuffle_reshuffle_each_iteration=True, interleave_cycle_length=16
+        )
         split = f"train[:{size - validation_examples}]"
         files = builder.as_dataset(split=split, decoders=bytes_only, shuffle_files=True, read_config=reading)
-        return files.repeat().map(decode, num_parallel_calls=parallel, deterministic=True)
+        return image_stages.decode_all(files.repeat().map(parse), checked, corrupt=corrupt)
 
     def validation() -> tf.data.Dataset:
         split = f"train[{size - validation_examples}:{size}]"
-        files = builder.as_dataset(split=split, decoders=bytes_only)
-        return files.map(lambda example: evaluation(decode(example)), num_parallel_calls=parallel, deterministic=True)
+        reading = tfds.ReadConfig(add_tfds_id=True)
+        files = builder.as_dataset(split=split, decoders=bytes_only, read_config=reading)
+        return image_stages.decode_all(files.map(parse), checked, corrupt="fail").map(evaluation)
 
+    return Source(train, validation, augment)
+
+
+def scenes(
+    *,
+    data_dir: str,
+    stored_size: int,
+    size: int,
+    train_examples: int,
+    validation_examples: int,
+    most_objects: int,
+    smallest_area: float,
+    colour_strength: float,
+    corrupt: str,
+    shards: int = 10,
+) -> Source:
+    """Stand-in for COCO: JPEGs of one to five bundled objects on bundled photographs, composed once, into `data_dir`.
+
+    `{"image": [stored_size, stored_size, 3] uint8, "image_id": [] int64}` and the objects as in `detection.py`,
+    `most_objects` of them; augmentation and evaluation make images of `size` pixels square.
+    """
+    counts = {"train": train_examples, "validation": validation_examples}
+    paths = {
+        split: write_composites(
+            Path(data_dir).expanduser(),
+            kind="scenes",
+            split=split,
+            examples=count,
+            size=stored_size,
+            seed=0,
+            shards=shards,
+        )
+        for split, count in counts.items()
+    }
+    decode = image_stages.decode(stored_size)
+
+    def read(path: tf.Tensor) -> tf.data.Dataset:
+        return read_scenes(path, most_objects)
+
+    def train(seed: int) -> tf.data.Dataset:
+        files = tf.data.Dataset.from_tensor_slices([str(path) for path in paths["train"]])
+        order = files.shuffle(shards, seed=seed, reshuffle_each_iteration=True).repeat()
+        return image_stages.decode_all(order.flat_map(read), decode, corrupt=corrupt)
+
+    def validation() -> tf.data.Dataset:
+        raw = tf.data.Dataset.from_tensor_slices([str(path) for path in paths["validation"]]).flat_map(read)
+        return image_stages.decode_all(raw, decode, corrupt="fail").map(detection.resize(size))
+
+    augment = detection.crop_flip_distort(size, smallest_area=smallest_area, colour_strength=colour_strength)
+    return Source(train, validation, augment)
+
+
+def read_scenes(path: tf.Tensor, most_objects: int) -> tf.data.Dataset:
+    """The records of a TFRecord file of scenes, named by their place in it."""
+    features = {
+        "image": tf.io.FixedLenFeature([], tf.string),
+        "image_id": tf.io.FixedLenFeature([], tf.int64),
+        "boxes": tf.io.RaggedFeature(tf.float32),
+        "labels": tf.io.RaggedFeature(tf.int64),
+        "crowd": tf.io.RaggedFeature(tf.int64),
+    }
+
+    def parse(indices: tf.Tensor, records: tf.Tensor) -> Example:
+        examples = tf.io.parse_example(records, features)
+        labels = examples["labels"].to_tensor(default_value=-1, shape=[None, most_objects])
+        return {
+            "image": examples["image"],
+            "image_id": examples["image_id"],
+            "name": path + "__" + tf.strings.as_string(indices),
+            "boxes": tf.reshape(examples["boxes"].to_tensor(shape=[None, 4 * most_objects]), [-1, most_objects, 4]),
+            "labels": tf.cast(labels, tf.int32),
+            "crowd": tf.cast(examples["crowd"].to_tensor(shape=[None, most_objects]), tf.bool),
+        }
+
+    return tf.data.TFRecordDataset(path).enumerate().batch(256).map(parse).unbatch()
+
+
+def coco(
+    *,
+    data_dir: str,
+    size: int,
+    validation_examples: int,
+    most_objects: int,
+    smallest_area: float,
+    colour_strength: float,
+    corrupt: str,
+) -> Source:
+    """COCO 2017 through TensorFlow Datasets: `{"image": [height, width, 3] uint8, "image_id": [] int64}` and objects.
+
+    The objects are as in `detection.py`, at most `most_objects` (COCO's fullest training image has 93). Validation:
+    the first examples of COCO's validation split.
+    """
+    import tensorflow_datasets as tfds  # seconds to import, and the bundled sources do without it
+
+    builder = tfds_builder("coco/2017", data_dir)
+    available = builder.info.splits["validation"].num_examples
+    if not 0 < validation_examples <= available:
+        raise ValueError(f"data.validation_examples must be 1 to {available}, got {validation_examples}")
+    bytes_only = {"image": tfds.decode.SkipDecoding()}
+
+    def parse(example: Example) -> Example:
+        objects = example["objects"]
+        boxes, labels = objects["bbox"], tf.cast(objects["label"], tf.int32)
+        padded = detection.pad_objects(boxes, labels, objects["is_crowd"], most_objects)
+        return {"image": example["image"], "image_id": example["image/id"], "name": example["tfds_id"], **padded}
+
+    def train(seed: int) -> tf.data.Dataset:
+        reading = tfds.ReadConfig(
+            add_tfds_id=True, shuffle_seed=seed, shuffle_reshuffle_each_iteration=True, interleave_cycle_length=16
+        )
+        files = builder.as_dataset(split="train", decoders=bytes_only, shuffle_files=True, read_config=reading)
+        return image_stages.decode_all(files.repeat().map(parse), image_stages.decode(), corrupt=corrupt)
+
+    def validation() -> tf.data.Dataset:
+        split = f"validation[:{validation_examples}]"
+        files = builder.as_dataset(split=split, decoders=bytes_only, read_config=tfds.ReadConfig(add_tfds_id=True))
+        decoded = image_stages.decode_all(files.map(parse), image_stages.decode(), corrupt="fail")
+        return decoded.map(detection.resize(size))
+
+    augment = detection.crop_flip_distort(size, smallest_area=smallest_area, colour_strength=colour_strength)
     return Source(train, validation, augment)
 
 
@@ -265,7 +447,10 @@ def tfds_builder(name: str, data_dir: str):
 SOURCES: Mapping[str, Callable[..., Source]] = {
     "brown": brown,
     "cifar10": cifar10,
+    "coco": coco,
+    "composites": composites,
     "fashion_mnist": fashion_mnist,
     "imagenet2012": imagenet2012,
     "lm1b": lm1b,
+    "scenes": scenes,
 }

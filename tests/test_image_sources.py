@@ -9,10 +9,11 @@ import tfds_archives
 
 from experiments import trial, workloads
 from experiments.study import make_study
-from pipelines import images, sources
+from pipelines import composites, images, sources
 from pipelines.bundled import load_fashion_mnist
 
 SMALL = {"source": "fashion_mnist", "size": 14, "padding": 2, "train_examples": 200, "validation_examples": 50}
+CROPS = {"smallest_area": 0.08, "colour_strength": 0.4, "corrupt": "fail"}
 
 
 def test_fashion_mnist_is_shrunk_by_averaging_and_split_as_published():
@@ -53,7 +54,13 @@ def data_dir(tmp_path_factory):
 
 
 def test_cifar10_reads_the_builders_images_and_holds_the_last_out(data_dir):
-    settings = {"source": "cifar10", "data_dir": str(data_dir), "padding": 4, "validation_examples": 20}
+    settings = {
+        "source": "cifar10",
+        "data_dir": str(data_dir),
+        "padding": 4,
+        "validation_examples": 20,
+        "corrupt": "fail",
+    }
     source = sources.load(settings)
     validation = list(source.validation().as_numpy_iterator())
     assert len(validation) == 20
@@ -66,7 +73,7 @@ def test_cifar10_reads_the_builders_images_and_holds_the_last_out(data_dir):
 
 def test_imagenet_reads_jpegs_of_any_shape(data_dir):
     settings = {"source": "imagenet2012", "data_dir": str(data_dir), "size": 32, "validation_examples": 3}
-    source = sources.load(settings | {"smallest_area": 0.08, "colour_strength": 0.4})
+    source = sources.load(settings | CROPS)
     assert [e["image"].shape for e in source.validation().as_numpy_iterator()] == [(32, 32, 3)] * 3
     shapes = {example["image"].shape for example in source.train(0).take(20).as_numpy_iterator()}
     assert shapes == {(60, 80, 3), (90, 50, 3), (64, 64, 3), (70, 70, 3)}
@@ -77,19 +84,100 @@ def test_imagenet_reads_jpegs_of_any_shape(data_dir):
 def test_missing_imagenet_says_how_to_prepare_it(tmp_path):
     settings = {"source": "imagenet2012", "data_dir": str(tmp_path), "size": 32, "validation_examples": 3}
     with pytest.raises(sources.DatasetMissing, match="imagenet2012 is not prepared"):
-        sources.load(settings | {"smallest_area": 0.08, "colour_strength": 0.4})
+        sources.load(settings | CROPS)
 
 
-def test_corrupt_jpeg_is_an_error():
-    jpeg = tf.io.encode_jpeg(tf.zeros([16, 16, 3], tf.uint8)).numpy()
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        images.decode()({"image": tf.constant(jpeg[: len(jpeg) // 2])})
+def jpeg(size=16):
+    return tf.io.encode_jpeg(tf.fill([size, size, 3], tf.constant(90, tf.uint8))).numpy()
 
 
-def test_one_update_of_the_papers_cifar_config(data_dir):
-    """Shrunk in batch and buffer only: the model keeps its size."""
-    sizes = {"data.data_dir": str(data_dir), "data.validation_examples": "4", "batch_size": "4"}
-    config = workloads.load("resnet32_cifar10", "paper", sizes | {"eval_batch_size": "4", "shuffle_buffer": "20"})
+DAMAGED = [jpeg(), jpeg()[:200], jpeg(), b"no image", b"", jpeg(), jpeg(15), jpeg(), jpeg()]
+LABELS = [0, 1, 2, 3, 4, 5, 6, 10, 8]
+
+
+def raw_examples():
+    names = [f"shard__{i}" for i in range(len(DAMAGED))]
+    return tf.data.Dataset.from_tensor_slices({"image": DAMAGED, "label": LABELS, "name": names})
+
+
+def decode_checked(size):
+    return lambda example: images.check_label(images.decode(size)(example), classes=10)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 100])
+@pytest.mark.parametrize("size", [16, None])
+def test_damaged_examples_are_skipped_named_and_counted(caplog, chunk, size):
+    """Truncated, no image, empty, of another size, with a label out of range; at the start and end of chunks."""
+    decoded = images.decode_all(raw_examples(), decode_checked(size), corrupt="skip", chunk=chunk)
+    lost = {1, 3, 4, 7} | ({6} if size else set())
+    assert [int(example["label"]) for example in decoded] == [i for i in range(9) if i not in lost]
+    assert all(any(f"shard__{i}" in message for message in caplog.messages) for i in lost)
+    assert f"({len(lost)} skipped so far)" in caplog.messages[-1]
+
+
+def test_a_damaged_example_ends_the_run_with_its_name():
+    decoded = images.decode_all(raw_examples(), decode_checked(16), corrupt="fail", chunk=2)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="shard__1: unreadable"):
+        list(decoded)
+
+
+def test_only_decoding_is_forgiven(tmp_path):
+    """A truncated record file stays an error, or a damaged disk would look like a smaller data set."""
+    path = tmp_path / "images.tfrecord"
+    with tf.io.TFRecordWriter(str(path)) as out:
+        for _ in range(5):
+            features = {"image": composites.bytes_feature(jpeg()), "label": composites.int64_feature([1])}
+            out.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+    path.write_bytes(path.read_bytes()[:-20])
+    decoded = images.decode_all(sources.read_images(tf.constant(str(path))), decode_checked(16), corrupt="skip")
+    with pytest.raises(tf.errors.DataLossError):
+        list(decoded)
+
+
+def test_unknown_ways_with_damage_are_refused():
+    with pytest.raises(ValueError, match=r"data.corrupt must be fail or skip, got 'ignore'"):
+        images.decode_all(raw_examples(), decode_checked(16), corrupt="ignore")
+
+
+COMPOSITES = {"source": "composites", "stored_size": 40, "size": 24, "train_examples": 60, "validation_examples": 20}
+
+
+def test_composites_are_decoded_upstream_and_cropped_for_evaluation(tmp_path):
+    source = sources.load(COMPOSITES | CROPS | {"data_dir": str(tmp_path), "shards": 3})
+    epoch = list(source.train(0).take(60).as_numpy_iterator())
+    assert {example["image"].shape for example in epoch} == {(40, 40, 3)}
+    assert len({example["image"].tobytes() for example in epoch}) == 60
+    other = list(source.train(1).take(60).as_numpy_iterator())
+    assert [e["image"].tobytes() for e in epoch] != [e["image"].tobytes() for e in other]
+    assert {e["image"].tobytes() for e in epoch} == {e["image"].tobytes() for e in other}
+    validation = list(source.validation().as_numpy_iterator())
+    assert [example["image"].shape for example in validation] == [(24, 24, 3)] * 20
+    again = sources.load(COMPOSITES | CROPS | {"data_dir": str(tmp_path), "shards": 3})
+    for first, second in zip(validation, again.validation().as_numpy_iterator(), strict=True):
+        np.testing.assert_array_equal(first["image"], second["image"])
+
+
+def test_a_pixel_is_enlarged_to_the_crop():
+    """Images smaller than the crop are scaled up, by augmentation and evaluation."""
+    image = tf.constant([[[10, 200, 30]]], tf.uint8)
+    crop = images.random_resized_crop(8, smallest_area=0.08, colour_strength=0.0)
+    augmented = crop({"image": image[None]}, tf.constant([1, 2], tf.int64))["image"][0]
+    evaluated = images.centre_crop(8)({"image": image})["image"]
+    for enlarged in (augmented, evaluated):
+        np.testing.assert_array_equal(enlarged, np.broadcast_to(image, (8, 8, 3)))
+
+
+@pytest.mark.parametrize(
+    ("workload", "sizes"),
+    [
+        ("resnet32_cifar10", {"batch_size": "4"}),
+        ("resnet50_imagenet", {"batch_size": "4", "model.ghost_batch_size": "2"}),
+    ],
+)
+def test_one_update_of_the_papers_config(data_dir, workload, sizes):
+    """Shrunk in batch and buffer only (for ImageNet the virtual batches too): the model keeps its size."""
+    sizes = sizes | {"data.data_dir": str(data_dir), "data.validation_examples": "4"}
+    config = workloads.load(workload, "paper", sizes | {"eval_batch_size": "4", "shuffle_buffer": "20"})
     study = dataclasses.replace(make_study(config, "example_before_augmentation", 2), budget_steps=1)
     measurements = []
     point = {"learning_rate": 0.1, "momentum": 0.9, "decay_share": 0.5}

@@ -86,7 +86,7 @@ def test_decoding_gives_the_jpegs_pixels_and_checks_the_size():
     example = {"image": tf.io.encode_jpeg(image), "label": 3}
     np.testing.assert_allclose(images.decode()(example)["image"], image, atol=2)
     assert images.decode(16)(example)["label"] == 3
-    with pytest.raises(Exception, match="shape"):
+    with pytest.raises(Exception, match="not 8 pixels square"):
         images.decode(8)(example)
 
 

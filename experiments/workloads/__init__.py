@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from experiments.study import ConfigError, Dimension
 
-WORKLOADS = ("transformer_lm1b", "resnet32_cifar10")
+WORKLOADS = ("transformer_lm1b", "resnet32_cifar10", "resnet50_imagenet", "ssd_coco")
 SCALES = ("smoke", "small", "paper")
 
 

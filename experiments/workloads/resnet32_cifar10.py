@@ -34,17 +34,23 @@ def config(scale: str) -> ConfigDict:
 
 
 def _paper(c: ConfigDict) -> None:
-    c.data = {"source": "cifar10", "data_dir": "~/tensorflow_datasets", "padding": 4, "validation_examples": 5_000}
+    c.data = {
+        "source": "cifar10",
+        "data_dir": "~/tensorflow_datasets",
+        "padding": 4,
+        "validation_examples": 5_000,
+        "corrupt": "fail",
+    }
     c.model = _model(blocks=5, width=16, dtype="bfloat16")
     c.target = 0.91
     c.batch_size = 128
     c.shuffle_buffer = 10_000
     c.eval_every_steps = 250
     c.eval_batch_size = 1000
-    c.budget_fresh_examples = _budgets(
+    c.budget_fresh_examples = budgets(
         baseline=150_000 * 128, batch=125_000 * 128, after=75_000 * 128, before=75_000 * 128
     )
-    c.search_space = _space(learning_rate=(1e-3, 10.0), momentum=(0.5, 0.999), decay_share=(0.3, 1.0))
+    c.search_space = schedule_space(learning_rate=(1e-3, 10.0), momentum=(0.5, 0.999), decay_share=(0.3, 1.0))
     c.trials = 100
     c.seconds_per_update = None  # not timed: depends on the accelerator
 
@@ -63,8 +69,8 @@ def _small(c: ConfigDict) -> None:
     c.shuffle_buffer = 400
     c.eval_every_steps = 25
     c.eval_batch_size = 500
-    c.budget_fresh_examples = _budgets(baseline=64_000, batch=64_000, after=64_000, before=64_000)
-    c.search_space = _space(learning_rate=(0.06, 0.6), momentum=(0.7, 0.97), decay_share=(0.4, 1.0))
+    c.budget_fresh_examples = budgets(baseline=64_000, batch=64_000, after=64_000, before=64_000)
+    c.search_space = schedule_space(learning_rate=(0.06, 0.6), momentum=(0.7, 0.97), decay_share=(0.4, 1.0))
     c.trials = 10
     c.seconds_per_update = 0.022  # evaluation included, two trials side by side on two 2.4 GHz cores
 
@@ -76,13 +82,14 @@ def _smoke(c: ConfigDict) -> None:
     c.target = 0.2
     c.shuffle_buffer = 100
     c.eval_every_steps = 5
-    c.budget_fresh_examples = _budgets(baseline=1_600, batch=1_600, after=1_600, before=1_600)
+    c.budget_fresh_examples = budgets(baseline=1_600, batch=1_600, after=1_600, before=1_600)
     c.searches = 2
     c.trials = 3
     c.seconds_per_update = 0.008
 
 
-def _budgets(baseline: int, batch: int, after: int, before: int) -> dict[str, int]:
+def budgets(baseline: int, batch: int, after: int, before: int) -> dict[str, int]:
+    """Most fresh examples of a trial of each variant."""
     return {
         "baseline": baseline,
         "batch": batch,
@@ -105,6 +112,7 @@ def _model(blocks: int, width: int, dtype: str) -> dict:
     }
 
 
-def _space(**dimensions: tuple[float, float]) -> dict:
+def schedule_space(**dimensions: tuple[float, float]) -> dict:
+    """The search space of a rate that falls linearly, from (low, high) of each metaparameter."""
     scales = {"learning_rate": "log", "momentum": "reverse_log", "decay_share": "linear"}
     return {name: {"scale": scales[name], "low": low, "high": high} for name, (low, high) in dimensions.items()}

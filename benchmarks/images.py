@@ -1,0 +1,91 @@
+"""Image pipelines and updates: decode and augment alone, then with the update, then the paper's shapes on this CPU.
+
+    pip install -r benchmarks/requirements.txt
+    python -m benchmarks.images
+
+Everything in one run, on one thread for the pipeline and one for XLA, as in a small trial. The update is timed against
+the same network in PyTorch. For the paper's shapes only the batch is smaller.
+"""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from statistics import median
+
+from experiments import engine, workloads
+from experiments.study import make_study
+
+os.environ.update(engine.worker_environment("small"))
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.step import Updates, against_torch, report
+from benchmarks.timing import seconds_in_turn
+from pipelines import images
+from pipelines.sources import load
+from pipelines.stages import Stages, build
+
+EXAMPLES = 2_000
+PAPER_BATCH = 8
+
+
+def stage_rates(workload: str) -> None:
+    """Prints examples a second that reading and decoding give, and what is left of them after augmentation."""
+    study = make_study(workloads.load(workload, "small"), "baseline", 1)
+    source = load(study.config["data"])
+    settings = Stages("baseline", 1, study.batch_size, 0)
+    iterators = {
+        "read and decode": iter(source.train(0).batch(study.batch_size)),
+        "read, decode and augment": iter(build(source.train(0), settings, seed=0, augment=source.augment)),
+    }
+    print_rates(workload, study.batch_size, {name: partial(next, it) for name, it in iterators.items()})
+
+
+def full_size_rates(size: int = 400, batch: int = 8) -> None:
+    """The same for JPEGs of ImageNet's usual size, made of a smooth random picture."""
+    coarse = np.random.default_rng(0).integers(0, 256, (size // 16, size // 16, 3), np.uint8)
+    picture = tf.cast(tf.image.resize(coarse, (size, size), method="bicubic"), tf.uint8)
+    raw = {"image": tf.io.encode_jpeg(picture), "label": np.int32(0), "name": "picture"}
+    examples = tf.data.Dataset.from_tensors(raw).repeat()
+    decoded = images.decode_all(examples, images.decode(size), corrupt="fail")
+    augment = images.random_resized_crop(224, smallest_area=0.08, colour_strength=0.4)
+    augmented = build(decoded, Stages("baseline", 1, batch, 0), seed=0, augment=augment)
+    iterators = {"decode": iter(decoded.batch(batch)), "decode and augment": iter(augmented)}
+    print_rates(f"JPEGs of {size} px", batch, {name: partial(next, it) for name, it in iterators.items()})
+
+
+def print_rates(title: str, batch_size: int, works: dict[str, Callable[[], object]]) -> None:
+    """Times works that each deliver one batch."""
+    for name, taken in seconds_in_turn(works, rounds=max(10, EXAMPLES // batch_size)).items():
+        each = median(taken) / batch_size
+        print(f"{title}, {name:25} {1 / each:10,.0f} examples a second, {each * 1e6:8.1f} us each")
+
+
+def paper_shapes(workload: str) -> None:
+    """Prints how the update of the paper's model compares with PyTorch's, in float32."""
+    config = workloads.load(workload, "paper", {"model.dtype": "float32"})
+    model = make_study(config, "baseline", 1).config["model"] | {"ghost_batch_size": None}
+    size = config.data.get("size", 32)
+    generator = np.random.default_rng(0)
+    batch = {
+        "image": generator.integers(0, 256, (PAPER_BATCH, size, size, 3), np.uint8),
+        "label": generator.integers(0, model["num_classes"], PAPER_BATCH, np.int32),
+    }
+    print(f"{workload}, the paper's network, batch {PAPER_BATCH}")
+    against_torch(model, batch, Updates(model, batch), {}, updates=2, rounds=3)
+
+
+def main() -> None:
+    """Prints all of it."""
+    for workload in ("resnet32_cifar10", "resnet50_imagenet"):
+        stage_rates(workload)
+    full_size_rates()
+    for workload in ("resnet32_cifar10", "resnet50_imagenet"):
+        report(make_study(workloads.load(workload, "small"), "baseline", 1))
+    for workload in ("resnet32_cifar10", "resnet50_imagenet"):
+        paper_shapes(workload)
+
+
+if __name__ == "__main__":
+    main()
