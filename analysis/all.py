@@ -6,9 +6,9 @@ python -m analysis.all
 import sys
 from pathlib import Path
 
-from analysis import figure3, figure5, figure6, figure7, figure8, load
+from analysis import figure3, figure4, figure5, figure6, figure7, figure8, load
 
-FIGURES = (figure3, figure5, figure6, figure7, figure8)
+FIGURES = (figure3, figure4, figure5, figure6, figure7, figure8)
 SCALES = (load.PUBLISHED, "smoke", "small", "paper")
 
 

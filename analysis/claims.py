@@ -162,7 +162,7 @@ def check(
             "figure": claim.figure,
             "workload": WORKLOADS[claim.workload],
             "claim": claim.text,
-            "paper": paper if paper_verdict == HOLDS else f"{paper} ({paper_verdict})",
+            "paper": f"{paper} ({FAILS})" if paper_verdict == FAILS else paper,
             "ours": number,
             "verdict": verdict,
         }

@@ -16,6 +16,8 @@ from experiments.study import Study
 RESULTS = Path("results")
 STUDY_KEYS = ["workload", "variant", "echo_factor", "batch_size", "shuffle_buffer", "repeated_batch_buffer", "bound"]
 PUBLISHED = "published"
+_TIMES = ("t_downstream", "examples_read", "seconds")
+WALL_CLOCK_COLUMNS = ["workload", "echo_factor", "ratio", "rerun", "reached_target", *_TIMES, "config_hash"]
 
 
 def study_keys(study: Study) -> dict[str, object]:
@@ -106,12 +108,23 @@ def published(results: Path, figure: int) -> pd.DataFrame:
     return bars[[*kept, "mean_fresh_examples", "min_fresh_examples", "max_fresh_examples"]]
 
 
+def published_seconds(results: Path) -> pd.DataFrame:
+    """The paper's wall-clock seconds to the target (Figure 4 right), digitised: mean, minimum and maximum."""
+    return _paper_table(results, "figure4_walltime")
+
+
 def _paper_table(results: Path, name: str) -> pd.DataFrame:
     path = results / "paper" / f"{name}.csv"
     try:
         return pd.read_csv(path)
     except FileNotFoundError as error:
         raise ResultsError(f"{path} is missing; restore it with `git checkout {path}`") from error
+
+
+def wall_clock(results: Path, scale: str) -> pd.DataFrame:
+    """The timed reruns of a scale, a row each, as `experiments.wall_clock` describes them; none if none were made."""
+    path = results / scale / "wall_clock.csv"
+    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=WALL_CLOCK_COLUMNS)
 
 
 def _path(folder: Path, name: str) -> Path:

@@ -71,6 +71,19 @@ def describe_edges(edges: pd.DataFrame) -> str:
     return markdown(told)
 
 
+def describe_speedups(speedups: pd.DataFrame) -> str:
+    """How much less than the baseline each echo factor needs, a line each; empty where nothing was timed."""
+    told = speedups[["workload", "variant"]].copy()
+    told["e"] = speedups["echo_factor"].map("{:g}".format)
+    told["fewer fresh examples"] = speedups["fresh_speedup"].map("{:.2f}x".format)
+    for name, column, form in (
+        ("less wall time", "wall_clock_speedup", "{:.2f}x"),
+        ("seconds an upstream batch", "batch_seconds_growth", "{:+.0%}"),
+    ):
+        told[name] = speedups[column].map(lambda value, form=form: "" if pd.isna(value) else form.format(value))
+    return markdown(told)
+
+
 def save_table(table: pd.DataFrame, path: Path) -> None:
     """Writes a table as CSV, or as Markdown where the name ends in .md."""
     path.parent.mkdir(parents=True, exist_ok=True)

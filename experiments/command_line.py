@@ -96,6 +96,14 @@ def _positive(text: str) -> int:
     return value
 
 
+def positive_float(text: str) -> float:
+    """A flag's value, a number above 0."""
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"must be positive, got {text}")
+    return value
+
+
 def plan(studies: Sequence[Study], seconds_per_update: float | None, own_batch_sizes: Mapping[str, int]) -> str:
     """What the studies would run, as a table: at most, since the bound stops most trials early.
 

@@ -118,9 +118,14 @@ def open_study(study: Study) -> tuple[Trainer, list[Batch]]:
         raise ConfigError(f"{study.workload}: {error}") from error
 
 
+def open_source(study: Study) -> sources.Source:
+    """The source of a study; opened once a process and setting."""
+    return _source(json.dumps(study.config["data"], sort_keys=True))
+
+
 def pipeline(study: Study, seed: int, counter: stages.ReadCounter) -> tf.data.Dataset:
     """The study's training batches, a function of `seed`; `counter` counts the examples that they are made of."""
-    source = _source(json.dumps(study.config["data"], sort_keys=True))
+    source = open_source(study)
     settings = stages.Stages(
         study.variant, study.echo_factor, study.batch_size, study.shuffle_buffer, study.repeated_batch_buffer
     )

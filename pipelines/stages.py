@@ -19,6 +19,7 @@ from pipelines.echo import echo, has_fixed_shapes
 
 Example = Mapping[str, tf.Tensor]
 Augment = Callable[[Example, tf.Tensor], Example]
+Transform = Callable[[tf.data.Dataset], tf.data.Dataset]
 
 AUGMENT_CHUNK = 64
 VARIANTS = ("baseline", "batch", "example", "example_after_augmentation", "example_before_augmentation")
@@ -30,6 +31,8 @@ class Stages:
 
     `shuffle_buffer` counts examples, `repeated_batch_buffer` the batches that batch echoing shuffles its repeated
     batches in (Figure 7; 0 leaves the copies of a batch next to each other), `prefetch` the batches made ahead.
+    `read_ahead` counts the items, examples or batches, that wait at the echo point so that the stages before and
+    after it work at the same time; without it they take turns, which only costs time.
     """
 
     variant: str
@@ -38,6 +41,7 @@ class Stages:
     shuffle_buffer: int
     repeated_batch_buffer: int = 0
     prefetch: int = 2
+    read_ahead: int = 0
 
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
@@ -48,7 +52,7 @@ class Stages:
             raise ValueError(f"repeated_batch_buffer is for the variant batch, got it with {self.variant!r}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be >= 1, got {self.batch_size}")
-        for name in ("shuffle_buffer", "repeated_batch_buffer", "prefetch"):
+        for name in ("shuffle_buffer", "repeated_batch_buffer", "prefetch", "read_ahead"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
 
@@ -93,9 +97,12 @@ def build(examples: tf.data.Dataset, stages: Stages, *, seed: int, augment: Augm
     Returns:
       Batches: the example's structure with a leading dimension of `stages.batch_size`.
     """
+    upstream, downstream = split(stages, seed=seed, augment=in_chunks(augment, seed))
+    return downstream(upstream(examples))
 
-    def shuffled(dataset: tf.data.Dataset, buffer: int) -> tf.data.Dataset:
-        return dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=False) if buffer else dataset
+
+def in_chunks(augment: Augment | None, seed: int) -> Transform:
+    """The stage that augments as `build` describes it."""
 
     def augmented(dataset: tf.data.Dataset) -> tf.data.Dataset:
         if augment is None:
@@ -109,19 +116,42 @@ def build(examples: tf.data.Dataset, stages: Stages, *, seed: int, augment: Augm
         chunks = dataset.batch(1).enumerate()
         return chunks.map(apply, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).unbatch()
 
+    return augmented
+
+
+def split(stages: Stages, *, seed: int, augment: Transform) -> tuple[Transform, Transform]:
+    """The pipeline in two: from examples to the echo point, and from there, the echo included, to batches.
+
+    What passes the echo point is batches for the variant `batch`, else examples. The baseline, which has no echo
+    point, is split where reading ends.
+    """
     factor = stages.echo_factor
-    if stages.variant in ("baseline", "batch"):
-        examples = augmented(shuffled(examples, stages.shuffle_buffer))
-    elif stages.variant == "example_after_augmentation":
-        examples = shuffled(echo(augmented(examples), factor, seed=seed), stages.shuffle_buffer)
-    else:
-        examples = augmented(shuffled(echo(examples, factor, seed=seed), stages.shuffle_buffer))
-    batches = examples.batch(stages.batch_size, drop_remainder=True)
-    if stages.variant == "batch":
-        batches = shuffled(echo(batches, factor, seed=seed, chunk=1), stages.repeated_batch_buffer)
-    options = tf.data.Options()
-    options.deterministic = True
-    # Nothing is read ahead but what the settings say.
-    options.experimental_optimization.inject_prefetch = False
-    options.experimental_optimization.map_parallelization = False
-    return batches.prefetch(stages.prefetch).with_options(options)
+
+    def shuffled(dataset: tf.data.Dataset, buffer: int) -> tf.data.Dataset:
+        return dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=False) if buffer else dataset
+
+    def batched(dataset: tf.data.Dataset) -> tf.data.Dataset:
+        return dataset.batch(stages.batch_size, drop_remainder=True)
+
+    def upstream(examples: tf.data.Dataset) -> tf.data.Dataset:
+        if stages.variant == "batch":
+            return batched(augment(shuffled(examples, stages.shuffle_buffer)))
+        return augment(examples) if stages.variant == "example_after_augmentation" else examples
+
+    def downstream(items: tf.data.Dataset) -> tf.data.Dataset:
+        if stages.read_ahead:
+            items = items.prefetch(stages.read_ahead)
+        if stages.variant == "batch":
+            batches = shuffled(echo(items, factor, seed=seed, chunk=1), stages.repeated_batch_buffer)
+        elif stages.variant == "example_after_augmentation":
+            batches = batched(shuffled(echo(items, factor, seed=seed), stages.shuffle_buffer))
+        else:
+            batches = batched(augment(shuffled(echo(items, factor, seed=seed), stages.shuffle_buffer)))
+        options = tf.data.Options()
+        options.deterministic = True
+        # Nothing is read ahead but what the settings say.
+        options.experimental_optimization.inject_prefetch = False
+        options.experimental_optimization.map_parallelization = False
+        return batches.prefetch(stages.prefetch).with_options(options)
+
+    return upstream, downstream

@@ -1,0 +1,179 @@
+"""Figure 4: training time against e at several R, and timed reruns at R = 6, ours beside the paper's.
+
+    python -m analysis.figure4 --scale=small        ours beside the paper's; a second
+    python -m analysis.figure4 --scale=published    the paper's alone
+
+Writes, to results/<scale>/ (published: results/paper/): figure4.png and .svg (version 1: modelled from fresh
+examples, timed points on top), figure4_timed.png and .svg (version 3), figure4.csv and claims_figure4.md.
+"""
+
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, FixedLocator, ScalarFormatter
+
+from analysis import claims, claims_figure4, load, plots, reach, report, training_time
+from analysis.command_line import main
+from experiments import figure4 as experiment
+from experiments import workloads
+
+Source = tuple[str, pd.DataFrame, pd.DataFrame]
+"""A title, the rows of fresh examples, and the timed reruns, as `training_time.measured` gives them."""
+
+
+def published(results: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The paper's fresh examples at e = 1 to 5 (ImageNet, Figure 4) and 1, 2, 4 (LM1B, Figure 5a), and its seconds."""
+    rows = pd.concat([load.published(results, 4), load.published(results, 5).query("panel == 'a'")])
+    rows = rows[rows["echo_factor"] <= max(experiment.ECHO_FACTORS)].reset_index(drop=True)
+    seconds = load.published_seconds(results)
+    batches = rows.set_index(["workload", "echo_factor"])["mean_fresh_examples"] / seconds["batch_size"].iloc[0]
+    index = pd.MultiIndex.from_frame(seconds[["workload", "echo_factor"]])
+    seconds["batch_seconds"] = seconds["mean_seconds"].to_numpy() / batches.loc[index].to_numpy()
+    return rows, seconds
+
+
+def ours(results: Path, scale: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Our fresh examples of every workload with an echo factor, and our timed reruns."""
+    configs = [workloads.load(workload, scale) for workload in experiment.PANELS.values()]
+    listed = [study for config in configs for study in experiment.studies(config)]
+    studies = load.of_studies(load.table(results, scale, "studies"), listed)
+    studies = studies[studies["workload"].isin(studies.loc[studies["variant"] != "baseline", "workload"])]
+    rows = reach.per_study(load.table(results, scale, "trials"), studies)
+    timed = load.wall_clock(results, scale)
+    current = timed["config_hash"].isin(studies["config_hash"])  # a rerun of another configuration tells nothing
+    return rows, training_time.measured(timed[current], rows)
+
+
+def draw(sources: list[Source]) -> Figure:
+    """Version 1: a panel for each source and workload, a line for each R, timed points in the line's colour."""
+    panels = [
+        (title, w, rows, timed) for title, rows, timed in sources for w in plots.WORKLOADS if w in set(rows["workload"])
+    ]
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(3.2 * len(panels) + 1, 3.3), squeeze=False, sharey=True, layout="constrained"
+    )
+    for ax, (title, workload, rows, timed) in zip(axes[0], panels, strict=True):
+        training_times(ax, rows[rows["workload"] == workload], timed[timed["workload"] == workload])
+        ax.set_title(f"{plots.WORKLOADS[workload]}\n{title}", fontsize=9)
+    axes[0, 0].set_ylabel("training time (baseline without waiting = 1)")
+    lines, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(
+        lines[::-1], labels[::-1], loc="outside right center", frameon=False, title="modelled,\npoints: timed"
+    )
+    return figure
+
+
+def training_times(ax: Axes, rows: pd.DataFrame, timed: pd.DataFrame) -> Axes:
+    """Draws modelled time against e, a line an R, with the timed reruns' mean and range on top."""
+    for number, (ratio, line) in enumerate(training_time.modelled(rows, experiment.RATIOS).groupby("ratio")):
+        colour = plt.get_cmap("viridis")(0.9 - 0.9 * number / (len(experiment.RATIOS) - 1))
+        ax.plot(line["echo_factor"], line["relative_time"], color=colour, linewidth=1.2, label=f"R = {ratio:g}")
+        points = (
+            timed[(timed["ratio"] == ratio) & timed["reached_target"].gt(0)] if "mean_relative" in timed else timed[:0]
+        )
+        if len(points):
+            mean, low, high = (points[f"{end}_relative"] for end in ("mean", "min", "max"))
+            ax.errorbar(
+                points["echo_factor"], mean, [mean - low, high - mean], fmt="o", color=colour, markersize=4, capsize=2
+            )
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(FixedLocator([0.5, 1, 2, 3, 4, 5, 6, 8]))
+    ax.yaxis.set_major_formatter(ScalarFormatter())
+    ax.yaxis.set_minor_locator(FixedLocator([]))
+    ax.set_xlabel("echo factor e")
+    ax.set_xticks(range(1, max(experiment.ECHO_FACTORS) + 1))
+    return ax
+
+
+def draw_timed(sources: list[Source]) -> Figure:
+    """Version 3: for each source and workload fresh examples beside seconds, a bar an e, speed-ups on the bars."""
+    panels = []
+    for title, rows, seconds in sources:
+        table = training_time.with_seconds(rows, at_wall_clock_ratio(seconds))
+        table = table[table["mean_seconds"].notna()]
+        panels += [
+            (f"{plots.WORKLOADS[str(w)]}, {title}", t)
+            for w, t in table.groupby("workload")
+            if 1 in set(t["echo_factor"])
+        ]
+    figure, axes = plt.subplots(len(panels), 2, figsize=(6.4, 2.7 * len(panels)), squeeze=False, layout="constrained")
+    for pair, (title, table) in zip(axes, panels, strict=True):
+        bars(pair[0], table, "fresh_examples")
+        bars(pair[1], table, "seconds")
+        pair[0].set_ylabel("fresh examples to target")
+        pair[1].set_ylabel("seconds to target, R = 6")
+        pair[0].set_title(title, fontsize=9, loc="left")
+    return figure
+
+
+def bars(ax: Axes, rows: pd.DataFrame, quantity: str) -> Axes:
+    """Draws the mean of a quantity for each e, whiskers from minimum to maximum, dashed the baseline's over e."""
+    baseline = rows.loc[rows["variant"] == "baseline", f"mean_{quantity}"].iloc[0]
+    for _, row in rows.iterrows():
+        factor, mean = row["echo_factor"], row[f"mean_{quantity}"]
+        echoing = row["variant"] != "baseline"
+        colour = plt.get_cmap("Greens")(0.25 + 0.12 * factor) if echoing else plots.COLOURS["baseline"]
+        hatch = None if echoing else "///"
+        ax.bar(factor, mean, color=colour, edgecolor="#404040", linewidth=0.6, hatch=hatch, width=0.8)
+        whiskers = [[mean - row[f"min_{quantity}"]], [row[f"max_{quantity}"] - mean]]
+        ax.errorbar(factor, mean, whiskers, color="black", linewidth=1, capsize=3)
+        if echoing:
+            ax.plot([factor - 0.45, factor + 0.45], [baseline / factor] * 2, "--", color="black", linewidth=1)
+            ax.annotate(
+                f"{baseline / mean:.2f}x",
+                (factor, row[f"max_{quantity}"]),
+                (0, 3),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+            )
+    ax.set_xlabel("echo factor e (dashed: baseline / e)")
+    ax.set_xticks(rows["echo_factor"])
+    ax.yaxis.set_major_formatter(EngFormatter(sep=""))
+    ax.set_ylim(bottom=0)
+    return ax
+
+
+def at_wall_clock_ratio(seconds: pd.DataFrame) -> pd.DataFrame:
+    """The rows at R = 6; published seconds, which have no R of their own, all are."""
+    return seconds[seconds["ratio"] == training_time.WALL_CLOCK_RATIO] if "ratio" in seconds else seconds
+
+
+def make(results: Path, scale: str) -> str:
+    """Draws and writes the figure at one scale and returns its numbers in words."""
+    paper = published(results)
+    sources: list[Source] = [("published", *paper)]
+    if scale == load.PUBLISHED:
+        rows, seconds = paper
+        folder = results / "paper"
+    else:
+        rows, seconds = ours(results, scale)
+        folder = results / scale
+        sources.append(("smoke test, not a result" if scale == "smoke" else f"ours, {scale} scale", rows, seconds))
+    plots.save(draw(sources), folder / "figure4")
+    plots.save(draw_timed(sources), folder / "figure4_timed")
+    theirs, mine = (training_time.with_seconds(r, at_wall_clock_ratio(s)) for r, s in (paper, (rows, seconds)))
+    report.save_table(mine, folder / "figure4.csv")
+    command = f"python -m experiments.figure4 --scale={scale}"
+    table = claims.check(claims_figure4.figure4(), theirs, mine, command)
+    if scale == load.PUBLISHED:
+        table = table.drop(columns=["ours", "command"])
+    report.save_table(table, folder / "claims_figure4.md")
+    return "\n\n".join(
+        [
+            *(
+                f"{title}:\n\n{report.describe_speedups(training_time.speedups(t))}"
+                for (title, *_), t in zip(sources, (theirs, mine), strict=False)
+            ),
+            report.markdown(table),
+            f"drawn: {folder / 'figure4.png'}, {folder / 'figure4_timed.png'}",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(__doc__, make))

@@ -1,0 +1,78 @@
+"""Training time from fresh examples and R (section 2 of the paper), and from timed reruns. DataFrames in and out."""
+
+import pandas as pd
+
+WALL_CLOCK_RATIO = 6.0
+"""R at which version 3 of the paper times its reruns, about."""
+
+
+def modelled(rows: pd.DataFrame, ratios: tuple[float, ...]) -> pd.DataFrame:
+    """The paper's model, max(t_upstream, e * t_downstream) for each upstream batch, at each R.
+
+    Args:
+      rows: one row a workload and echo factor, as `reach.per_study` gives them.
+      ratios: R to look at.
+
+    Returns:
+      `workload`, `echo_factor`, `ratio` and `relative_time`, 1 for the baseline behind an upstream that costs nothing;
+      no rows for a factor at which the target was not reached in every search.
+    """
+    reached = rows[rows["reached"] == rows["searches"]]
+    tables = []
+    for ratio in ratios:
+        baseline = _baseline_batches(reached)
+        table = reached[reached["workload"].isin(baseline.index)][["workload", "echo_factor"]].copy()
+        share = _upstream_batches(reached) / reached["workload"].map(baseline)
+        table["ratio"] = ratio
+        table["relative_time"] = share * reached["echo_factor"].clip(lower=ratio)
+        tables.append(table)
+    return pd.concat(tables).sort_values(["workload", "ratio", "echo_factor"], ignore_index=True)
+
+
+def measured(wall_clock: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean, minimum and maximum over the reruns of each workload, echo factor and R.
+
+    Columns: those three, `reruns`, `reached_target` (how many did), `{mean,min,max}_seconds` over those,
+    `batch_seconds` (mean seconds an upstream batch read, those that filled the buffers included), and
+    `{mean,min,max}_relative`, in units of `modelled`.
+    """
+    timed = wall_clock.copy()
+    sizes = rows.drop_duplicates("workload").set_index("workload")["batch_size"]
+    timed["batch_seconds"] = timed["seconds"] * timed["workload"].map(sizes) / timed["examples_read"]
+    timed["relative"] = timed["seconds"] / (timed["t_downstream"] * timed["workload"].map(_baseline_batches(rows)))
+    groups = timed.groupby(["workload", "echo_factor", "ratio"])
+    table = groups.agg(
+        reruns=("rerun", "count"), reached_target=("reached_target", "sum"), batch_seconds=("batch_seconds", "mean")
+    )
+    for end in ("mean", "min", "max"):
+        table[f"{end}_seconds"] = groups["seconds"].agg(end)
+        table[f"{end}_relative"] = groups["relative"].agg(end)
+    return table.reset_index()
+
+
+def with_seconds(rows: pd.DataFrame, seconds: pd.DataFrame) -> pd.DataFrame:
+    """Fresh examples beside the seconds of the same workload and echo factor, missing where nothing was timed."""
+    names = ["mean_seconds", "min_seconds", "max_seconds", "batch_seconds"]
+    return rows.merge(seconds[["workload", "echo_factor", *names]], on=["workload", "echo_factor"], how="left")
+
+
+def speedups(rows: pd.DataFrame) -> pd.DataFrame:
+    """How many times fewer fresh examples and seconds than the baseline each echo factor needs."""
+    tables = []
+    for _, group in rows.groupby("workload", sort=False):
+        baseline = group[group["variant"] == "baseline"].iloc[0]
+        table = group[["workload", "variant", "echo_factor"]].copy()
+        table["fresh_speedup"] = baseline["mean_fresh_examples"] / group["mean_fresh_examples"]
+        table["wall_clock_speedup"] = baseline["mean_seconds"] / group["mean_seconds"]
+        table["batch_seconds_growth"] = group["batch_seconds"] / baseline["batch_seconds"] - 1
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _upstream_batches(rows: pd.DataFrame) -> pd.Series:
+    return rows["mean_fresh_examples"] / rows["batch_size"]
+
+
+def _baseline_batches(rows: pd.DataFrame) -> pd.Series:
+    baseline = rows[rows["variant"] == "baseline"]
+    return pd.Series(_upstream_batches(baseline).to_numpy(), index=baseline["workload"].to_numpy())

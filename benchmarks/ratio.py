@@ -1,0 +1,74 @@
+"""Whether R is what it was set to, and whether real runs take the time that the paper's model says.
+
+    python -m benchmarks.ratio [--workload=transformer_lm1b] [--scale=small]      a few minutes; needs a quiet machine
+
+First the source is slowed down to R = 1, 2, 4 and 6 and R is measured. Then real runs with e = 1 to 5 at R = 6 are
+timed: seconds an upstream batch beside max(t_upstream, e * t_downstream), and what e adds to those of e = 1.
+"""
+
+import argparse
+import os
+
+from experiments import engine, workloads
+from experiments.figure4 import earliest
+from experiments.study import make_study
+
+RATIOS = (1.0, 2.0, 4.0, 6.0)
+ECHO_FACTORS = (1, 2, 3, 4, 5)
+RUN_RATIO = 6.0
+UPSTREAM_BATCHES = 64
+"""A whole number of the chunks that the echo stage repeats at a time, as each run's uncounted start is one chunk."""
+ROUNDS = 3
+
+
+def main() -> None:
+    """Prints both tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workload", choices=workloads.WORKLOADS, default="transformer_lm1b")
+    parser.add_argument("--scale", choices=("smoke", "small"), default="small")
+    flags = parser.parse_args()
+    config = workloads.load(flags.workload, flags.scale)
+    os.environ.update(engine.worker_environment(flags.scale))
+    from experiments.training import Training
+    from pipelines import timing
+    from pipelines.echo import CHUNK
+
+    training = Training(make_study(config, earliest(config), 2))
+    print(
+        f"{flags.workload}, {earliest(config)} echoing\n"
+        f"{'R set':>8}{'measured':>10}{'lowest - highest':>20}{'off by':>9}{'upstream ms set':>17}{'measured':>10}"
+    )
+    for ratio in RATIOS:
+        wanted = ratio * training.downstream_seconds()
+        examples = training.slowed_down(wanted)
+        times = timing.measure(
+            examples, training.stages, training.step, augment=training.augment, seed=training.seed, seconds=1, rounds=3
+        )
+        low, high = times.ratio_range
+        told = f"{ratio:8g}{times.ratio:10.2f}{f'{low:.2f} - {high:.2f}':>20}{times.ratio / ratio - 1:+9.1%}"
+        print(f"{told}{wanted * 1e3:17.2f}{times.upstream.mean * 1e3:10.2f}")
+    each = f"the step {times.step.mean * 1e3:.2f}, echo {times.echo * 1e3:.2f}, shuffle {times.shuffle * 1e3:.2f}"
+    print(f"milliseconds a batch: {times.downstream.mean * 1e3:.2f} downstream; alone: {each}\n")
+
+    runs = {e: Training(make_study(config, earliest(config) if e > 1 else "baseline", e)) for e in ECHO_FACTORS}
+    taken: dict[int, list[float]] = {e: [] for e in ECHO_FACTORS}
+    models: dict[int, list[float]] = {e: [] for e in ECHO_FACTORS}
+    for _ in range(ROUNDS):
+        downstream = runs[2].downstream_seconds()
+        for e, run_of in runs.items():
+            run_of.warm_up()
+            upstream = RUN_RATIO * downstream
+            start = e * CHUNK // config.batch_size
+            updates = start + e * UPSTREAM_BATCHES
+            run = timing.drive(run_of.batches(run_of.slowed_down(upstream)), run_of.step, updates)
+            taken[e].append((run.seconds - float(run.steps[start - 1, 1])) / UPSTREAM_BATCHES)
+            models[e].append(timing.model_seconds(upstream, downstream, e, 1))
+    print(f"{'e':>4}{'ms an upstream batch':>22}{'model':>10}{'off by':>9}{'over e = 1':>12}")
+    for e in ECHO_FACTORS:
+        measured, model = sum(taken[e]) / ROUNDS, sum(models[e]) / ROUNDS
+        over = sum(taken[e]) / sum(taken[1]) - 1
+        print(f"{e:4}{measured * 1e3:22.2f}{model * 1e3:10.2f}{measured / model - 1:+9.1%}{over:+12.1%}")
+
+
+if __name__ == "__main__":
+    main()

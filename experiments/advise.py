@@ -1,0 +1,51 @@
+"""What the advisor (`pipelines.advise`) says about a workload: t_upstream, t_downstream and R at each echo point.
+
+    python -m experiments.advise --workload=transformer_lm1b --scale=small              its own source
+    python -m experiments.advise --workload=transformer_lm1b --scale=small --ratio=4    slowed down to R = 4
+    python -m experiments.advise ... --confirm                                          times the suggestion as well
+
+With --ratio the source sleeps so that reading takes that many times what follows it takes.
+"""
+
+import os
+import sys
+
+from experiments import engine, workloads
+from experiments.command_line import Parser, positive_float
+from experiments.figure4 import earliest
+from experiments.study import ConfigError, make_study
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = Parser(__doc__)
+    parser.add_argument("--workload", choices=workloads.WORKLOADS, required=True)
+    parser.add_argument("--scale", choices=workloads.SCALES, required=True)
+    parser.add_argument("--ratio", type=positive_float, help="R that the source is slowed down to; default: as it is")
+    parser.add_argument("--confirm", action="store_true", help="time the suggestion as well")
+    flags = parser.parse_args(argv)
+    try:
+        config = workloads.load(flags.workload, flags.scale)
+        study = make_study(config, earliest(config), 2)
+        os.environ.update(engine.worker_environment(flags.scale))
+        from experiments.training import Training  # imports JAX and TensorFlow
+        from pipelines import advise
+
+        training = Training(study)
+        examples = training.examples
+        if flags.ratio is not None:
+            seconds = training.downstream_seconds()
+            examples = training.slowed_down(flags.ratio * seconds)
+            print(f"reading slowed down to {flags.ratio:g} times {seconds * 1e3:.2f} ms a batch\n")
+        pipeline = advise.Pipeline(
+            examples, study.batch_size, study.shuffle_buffer, training.augment if training.augments else None
+        )
+        advise.report(pipeline, training.step, flags.confirm)
+    except (ConfigError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

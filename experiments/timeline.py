@@ -1,0 +1,79 @@
+"""Records when upstream and downstream work in real runs at R = 2, without echoing and with e = 2 (Figures 1 and 2).
+
+    python -m experiments.timeline --scale=small [--workload=transformer_lm1b] [--ratio=2]     half a minute
+    python -m analysis.timeline --scale=small                                                  draws it
+
+Without echoing the steps idle half of the time, with e = R they do not. Writes results/<scale>/timeline.csv: for each
+run and side the spans in which it worked, in seconds since the first batch. Needs a quiet machine.
+"""
+
+import csv
+import os
+import sys
+from pathlib import Path
+
+from experiments import engine, workloads
+from experiments.command_line import Parser, positive_float
+from experiments.figure4 import earliest
+from experiments.study import ConfigError, Study, make_study
+
+COLUMNS = ("workload", "variant", "echo_factor", "ratio", "side", "start_seconds", "end_seconds")
+UPSTREAM_BATCHES = 48
+WATCHED_EXAMPLES = 32
+
+
+def record(study: Study, ratio: float, downstream: float, updates: int) -> list[dict]:
+    """Runs `updates` updates behind a source slowed down to R = `ratio`; a row a span."""
+    from experiments.training import Training  # imports JAX and TensorFlow
+    from pipelines import timing
+
+    training, watch = Training(study), timing.Watch()
+    training.warm_up()
+    slow = training.slowed_down(ratio * downstream)
+    batches = training.batches(slow, lambda items: watch.watch(items, WATCHED_EXAMPLES))
+    run = timing.drive(batches, training.step, updates)
+    first_batch = run.started + run.fill_seconds
+    sides = {"upstream": watch.spans - first_batch, "downstream": run.steps - run.fill_seconds}
+    rows = []
+    for side, spans in sides.items():
+        for start, end in spans[spans[:, 1] > 0]:
+            times = {"start_seconds": round(max(start, 0.0), 5), "end_seconds": round(end, 5)}
+            rows.append(_keys(study) | {"ratio": ratio, "side": side} | times)
+    return rows
+
+
+def _keys(study: Study) -> dict:
+    return {"workload": study.workload, "variant": study.variant, "echo_factor": study.echo_factor}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = Parser(__doc__)
+    parser.add_argument("--scale", choices=workloads.SCALES, required=True)
+    parser.add_argument("--workload", choices=workloads.WORKLOADS, default="transformer_lm1b")
+    parser.add_argument("--ratio", type=positive_float, default=2.0, help="R, and the echo factor of the second run")
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    flags = parser.parse_args(argv)
+    try:
+        config = workloads.load(flags.workload, flags.scale)
+        studies = [make_study(config, "baseline", 1), make_study(config, earliest(config), flags.ratio)]
+        os.environ.update(engine.worker_environment(flags.scale))
+        from experiments.training import Training  # imports JAX and TensorFlow
+
+        downstream = Training(studies[-1]).downstream_seconds()
+        runs = [record(s, flags.ratio, downstream, round(UPSTREAM_BATCHES * s.echo_factor)) for s in studies]
+    except (ConfigError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    path = flags.results / flags.scale / "timeline.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(row for rows in runs for row in rows)
+    print(f"written: {path}; next: python -m analysis.timeline --scale={flags.scale}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""Reruns chosen trials to their target and times them at set R (Figure 4): seconds, with the source slowed down.
+
+    python -m experiments.wall_clock --scale=small                              R = 6, five reruns each, every panel
+    python -m experiments.wall_clock --scale=small --ratio=1 --ratio=2 --reruns=1    points for other R
+    python -m experiments.wall_clock --scale=small --panel=a --echo-factor=5    one workload, one echo factor
+
+For each echo factor the chosen trial is the one of results/<scale>/trials.csv that needed the fewest fresh examples. A
+rerun takes its metaparameters and seeds that no search has used. The number of updates to the target is found at full
+speed; then the same updates are timed behind the slow source, from the first read to the last update, evaluations left
+out. R is relative to t_downstream as measured in this process for the largest echo factor. Needs a quiet machine.
+
+Writes results/<scale>/wall_clock.csv, a row a rerun; rows of the same rerun are replaced.
+"""
+
+import csv
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from experiments import engine, workloads
+from experiments import search as quasi_random
+from experiments.command_line import Parser, positive_float
+from experiments.figure4 import PANELS, studies
+from experiments.study import ConfigError, Study
+
+KEYS = ("workload", "variant", "echo_factor", "ratio", "rerun")
+RATIO = 6.0
+RERUNS = 5
+
+
+class NoTrial(Exception):
+    """A study has no trial to rerun; the message says which and what to do."""
+
+
+def chosen_trial(trials: Path, study: Study) -> tuple[int, int]:
+    """Search and index of the study's trial that reached the target with the fewest fresh examples.
+
+    Raises:
+      NoTrial: there is none.
+    """
+    reached = []
+    if trials.exists():
+        with trials.open(newline="") as file:
+            for row in csv.DictReader(file):
+                if row["config_hash"] == study.config_hash and row["fresh_examples_to_target"]:
+                    fresh = float(row["fresh_examples_to_target"])
+                    reached.append((fresh, int(row["search"]), int(row["trial"])))
+    if not reached:
+        raise NoTrial(
+            f"{trials} has no trial of {study.workload} {study.setting} that reached its target; run "
+            f"`python -m experiments.figure4 --scale={study.scale}` and "
+            f"`python -m analysis.collect --scale={study.scale}`"
+        )
+    return min(reached)[1:]
+
+
+def rerun(
+    study: Study, trial_of_search: tuple[int, int], ratios: list[float], downstream: float, number: int
+) -> Iterator[dict]:
+    """Trains to the target once and times the same updates at each R; yields a row each, one without seconds each if
+    the target is not reached."""
+    from experiments import trial  # imports JAX and TensorFlow
+    from experiments.training import Training
+    from pipelines import timing
+    from pipelines.stages import ReadCounter
+
+    point = quasi_random.point(study, *trial_of_search)
+    unused_search = study.searches + number
+    result = trial.run(study, unused_search, 0, point, bound_steps=lambda: None, record=lambda _: None)
+    training = Training(study, point, unused_search, 0)
+    training.warm_up()
+    for ratio in ratios:
+        row = {
+            "workload": study.workload,
+            "variant": study.variant,
+            "echo_factor": study.echo_factor,
+            "ratio": ratio,
+            "rerun": number,
+            "reached_target": result.steps_to_target is not None,
+            "t_downstream": downstream,
+        }
+        if (updates := result.steps_to_target) is not None:
+            counter = ReadCounter()
+            training.restart()
+            examples = counter.count(training.slowed_down(ratio * downstream), chunk=study.batch_size)
+            run = timing.drive(training.batches(examples), training.step, updates)
+            row |= {
+                "updates": updates,
+                "fresh_examples": study.fresh_examples(updates),
+                "examples_read": counter.examples,
+                "seconds": round(run.seconds, 3),
+                "fill_seconds": round(run.fill_seconds, 3),
+                "idle_seconds": round(run.idle_seconds, 3),
+                "step_seconds": (run.seconds - run.fill_seconds - run.idle_seconds) / updates,
+            }
+        yield row | {"config_hash": study.config_hash, "device": trial.device()["device"]}
+
+
+def save(path: Path, rows: list[dict]) -> None:
+    """Puts rows into the table, in place of those that it has of the same reruns."""
+    old: list[dict] = []
+    if path.exists():
+        with path.open(newline="") as file:
+            old = list(csv.DictReader(file))
+    table = {_key(row): row for row in [*old, *rows]}
+    columns = list(dict.fromkeys(name for row in table.values() for name in row))
+    unfinished = path.with_name(path.name + ".unfinished")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with unfinished.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table[key] for key in sorted(table))
+    unfinished.replace(path)
+
+
+def _key(row: dict) -> tuple:
+    workload, variant, *numbers = (row[name] for name in KEYS)
+    return (workload, variant, *map(float, numbers))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = Parser(__doc__)
+    parser.add_argument("--scale", choices=workloads.SCALES, required=True)
+    parser.add_argument("--panel", choices=sorted(PANELS), action="append", help="only this panel; may be repeated")
+    parser.add_argument("--ratio", type=positive_float, action="append", help="R; may be repeated; default 6")
+    parser.add_argument("--echo-factor", type=positive_float, action="append", help="may be repeated; default 1 to 6")
+    parser.add_argument("--reruns", type=int, default=RERUNS, help="reruns of each chosen trial; default 5")
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    flags = parser.parse_args(argv)
+    try:
+        for panel in flags.panel or PANELS:
+            config = workloads.load(PANELS[panel], flags.scale)
+            listed = [s for s in studies(config) if not flags.echo_factor or s.echo_factor in flags.echo_factor]
+            time_studies(listed, flags.ratio or [RATIO], flags.reruns, flags.results / flags.scale)
+    except KeyboardInterrupt:
+        print("stopped; what was timed is kept", file=sys.stderr)
+        return 130
+    except (ConfigError, NoTrial, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def time_studies(listed: list[Study], ratios: list[float], reruns: int, folder: Path) -> None:
+    """Times every study's chosen trial; reruns in the outer loop, so that a machine that drifts treats all e alike."""
+    chosen = [chosen_trial(folder / "trials.csv", study) for study in listed]
+    os.environ.update(engine.worker_environment(listed[0].scale))
+    from experiments.training import Training  # imports JAX and TensorFlow
+
+    for number in range(reruns):
+        downstream = Training(listed[-1]).downstream_seconds()
+        for study, trial_of_search in zip(listed, chosen, strict=True):
+            for row in rerun(study, trial_of_search, ratios, downstream, number):
+                save(folder / "wall_clock.csv", [row])
+                print(describe(row), flush=True)
+
+
+def describe(row: dict) -> str:
+    """One rerun in words."""
+    told = f"{row['workload']} e = {row['echo_factor']:g}, R = {row['ratio']:g}, rerun {row['rerun']}: "
+    if not row["reached_target"]:
+        return told + "target not reached"
+    return told + (
+        f"{row['seconds']:.1f} s, of them {row['fill_seconds']:.1f} s to fill the buffer and "
+        f"{row['idle_seconds']:.1f} s waiting, for {row['fresh_examples']:,.0f} fresh examples"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

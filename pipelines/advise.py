@@ -1,0 +1,248 @@
+"""Says whether echoing would speed a training pipeline up, where to insert it and how often to echo.
+
+    python -m pipelines.advise --config=FILE.py             measure and advise: under a minute
+    python -m pipelines.advise --config=FILE.py --confirm   then time the suggestion beside the pipeline as it is
+
+FILE.py is yours: Python that defines `pipeline()`, which returns a `pipelines.advise.Pipeline`, and `step(batch)`,
+which takes one SGD step on a batch of NumPy arrays and returns when it is done. experiments/examples/own_dataset.py is
+one to copy. From Python: `print(advise(pipeline, step))`. For workloads of this repository: `experiments.advise`.
+"""
+
+import argparse
+import runpy
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import tensorflow as tf
+
+from pipelines import worth
+from pipelines.stages import Stages, Transform, split
+from pipelines.timing import Step, Timing, measure, model_seconds, overlapping, seconds_per_batch
+from pipelines.worth import Worth
+
+WORTHWHILE_RATIO = 1.1
+"""Below this R there is next to no idle time to fill, and R is not measured more exactly than that."""
+
+PLACES = {
+    "example": "behind reading, before the shuffle buffer",
+    "example_before_augmentation": "behind reading and decoding, before the shuffle buffer and augmentation",
+    "example_after_augmentation": "behind augmentation, before the shuffle buffer",
+    "batch": "behind batching",
+}
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A training pipeline in the parts that echoing can be inserted between.
+
+    `examples`: read and decoded, endless. `augment`: the stage that augments them, dataset to dataset, None if there
+    is none. `shuffle_buffer` counts examples.
+    """
+
+    examples: tf.data.Dataset
+    batch_size: int
+    shuffle_buffer: int
+    augment: Transform | None = None
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The places to echo at."""
+        if self.augment is None:
+            return ("example", "batch")
+        return ("example_before_augmentation", "example_after_augmentation", "batch")
+
+    def build(self, stages: Stages, seed: int = 0) -> tf.data.Dataset:
+        """The pipeline's batches with these stages."""
+        upstream, downstream = split(stages, seed=seed, augment=self.augmented)
+        return downstream(upstream(self.examples))
+
+    def augmented(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+        """The augmentation stage, if there is one."""
+        return dataset if self.augment is None else self.augment(dataset)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One place to echo at, with the factor to try there and what that would give.
+
+    `ideal_speedup`: training time now over training time then, if echoed data were as good as fresh. `likely`: the
+    same by each result that is known for this place, at its own echo factor.
+    """
+
+    variant: str
+    timing: Timing
+    echo_factor: float
+    ideal_speedup: float
+    likely: tuple[tuple[Worth, float], ...]
+
+    @property
+    def promise(self) -> float:
+        """The speed-up to rank places by: the mean of the likely ones, the ideal one where no result is known."""
+        return fmean(speedup for _, speedup in self.likely) if self.likely else self.ideal_speedup
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What was measured and what follows from it, the most promising place first; as text it is the report."""
+
+    choices: tuple[Choice, ...]
+
+    @property
+    def best(self) -> Choice | None:
+        """What to try first, None if echoing would not help."""
+        return self.choices[0] if self.choices[0].echo_factor > 1 else None
+
+    def __str__(self) -> str:
+        return "\n".join([*_measurements(self.choices), "", *_conclusion(self.choices)])
+
+
+def advise(
+    pipeline: Pipeline,
+    step: Step,
+    *,
+    seconds: float = 0.3,
+    rounds: int = 3,
+    results: Path = worth.RESULTS,
+) -> Advice:
+    """Measures R at each place where echoing could be inserted (sections 2 and 3.2) and says what to try.
+
+    Args:
+      pipeline: the pipeline, in parts.
+      step: takes a batch and returns when its SGD step is done.
+      seconds: length of one round of one measurement; four measurements and some more of `rounds` + 1 each a place.
+      rounds: rounds that count.
+      results: where the results lie that tell what echoed examples are worth.
+    """
+    choices = []
+    for variant in pipeline.variants:
+        stages = overlapping(variant, 2, pipeline.batch_size, pipeline.shuffle_buffer)
+        timing = measure(pipeline.examples, stages, step, augment=pipeline.augmented, seconds=seconds, rounds=rounds)
+        choices.append(choose(variant, timing, worth.load(results)))
+    return Advice(tuple(sorted(choices, key=lambda choice: choice.promise, reverse=True)))
+
+
+def choose(variant: str, timing: Timing, known: list[Worth]) -> Choice:
+    """The factor to try at one place: e = R, which the paper recommends, to one decimal, rounded down."""
+    if timing.ratio < WORTHWHILE_RATIO:
+        return Choice(variant, timing, 1.0, 1.0, ())
+    factor = int(timing.ratio * 10) / 10
+    upstream, downstream = timing.upstream.mean, timing.downstream.mean
+
+    def speedup(echo_factor: float, share: float) -> float:
+        now = model_seconds(upstream, downstream, 1, 1)
+        return now / model_seconds(upstream, downstream, echo_factor, share)
+
+    likely = tuple((w, speedup(w.echo_factor, w.share)) for w in worth.nearest(known, variant, factor))
+    return Choice(variant, timing, factor, speedup(factor, 1 / factor), likely)
+
+
+def confirm(pipeline: Pipeline, step: Step, choice: Choice, seconds: float = 2.0) -> tuple[float, float]:
+    """Times the pipeline as it is and as `choice` suggests: seconds for each SGD step."""
+    now = Stages("baseline", 1, pipeline.batch_size, pipeline.shuffle_buffer)
+    then = overlapping(choice.variant, choice.echo_factor, pipeline.batch_size, pipeline.shuffle_buffer)
+    before, after = (seconds_per_batch(pipeline.build(stages), step, seconds, 3).mean for stages in (now, then))
+    return before, after
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:.2f}"
+
+
+def _measurements(choices: Sequence[Choice]) -> list[str]:
+    lines = [
+        f"{'milliseconds a batch, echo at':32}{'upstream':>10}{'downstream':>12}{'step':>8}"
+        f"{'R':>8}{'lowest - highest':>20}"
+    ]
+    for choice in sorted(choices, key=lambda choice: list(PLACES).index(choice.variant)):
+        timing, (low, high) = choice.timing, choice.timing.ratio_range
+        sides = [_milliseconds(side.mean) for side in (timing.upstream, timing.downstream, timing.step)]
+        lines.append(
+            "{:32}{:>10}{:>12}{:>8}".format(choice.variant, *sides)
+            + f"{timing.ratio:8.2f}{f'{low:.2f} - {high:.2f}':>20}"
+        )
+    return lines
+
+
+def _conclusion(choices: Sequence[Choice]) -> list[str]:
+    best = choices[0]
+    if best.echo_factor == 1:
+        return [
+            "Do not echo: R is about 1 or below at every place, so the SGD step and the stages that echoing would",
+            "repeat are the bottleneck. Speed those up first.",
+        ]
+    timing = best.timing
+    idle = 1 - timing.downstream.mean / timing.upstream.mean
+    lines = [
+        f"The bottleneck is upstream: what is behind it idles {idle:.0%} of the time, seen from the place to echo at.",
+        f"Echo {PLACES[best.variant]} ({best.variant}), e = {best.echo_factor:g}.",
+        f"Were echoed data as good as fresh, training would take 1/{best.ideal_speedup:.2f} of its time "
+        f"({1 - 1 / best.ideal_speedup:.0%} less).",
+    ]
+    lines += ["What has been measured elsewhere suggests, for your R:"] if best.likely else []
+    for known, speedup in best.likely:
+        lines.append(
+            f"  {known.workload} ({known.source}): {known.share:.2f} of the fresh examples at "
+            f"e = {known.echo_factor:g}, so {speedup:.2f} times faster"
+        )
+    lines.append(
+        "Tune the learning rate again: the best one changes with e. Try also half this e; e above R costs time."
+    )
+    refused = [choice.variant for choice in choices if choice.echo_factor == 1]
+    return lines + [f"Not at {variant}: R is about 1 or below there." for variant in refused]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE.py")
+    parser.add_argument("--confirm", action="store_true", help="time the suggestion as well")
+    flags = parser.parse_args(argv)
+    try:
+        pipeline, step = load_config(flags.config)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    report(pipeline, step, flags.confirm)
+    return 0
+
+
+def report(pipeline: Pipeline, step: Step, confirming: bool) -> None:
+    """Prints the advice, and its confirmation if asked for."""
+    advice = advise(pipeline, step)
+    print(advice)
+    if confirming and advice.best is not None:
+        before, after = confirm(pipeline, step, advice.best)
+        print(
+            f"confirmed by timing: {_milliseconds(before)} ms an SGD step now, {_milliseconds(after)} ms with the "
+            f"echo; {before / after:.2f} times as many steps a second, {advice.best.ideal_speedup:.2f} predicted"
+        )
+
+
+def load_config(path: Path) -> tuple[Pipeline, Step]:
+    """The pipeline and the step that a file defines.
+
+    Raises:
+      OSError: the file cannot be read.
+      ValueError: it does not define what is needed.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not a file")
+    names = runpy.run_path(str(path))
+    for name in ("pipeline", "step"):
+        if not callable(names.get(name)):
+            raise ValueError(f"{path} must define a function {name}(); --help says what it does")
+    pipeline = names["pipeline"]()
+    if not isinstance(pipeline, Pipeline):
+        raise ValueError(f"pipeline() of {path} must return a pipelines.advise.Pipeline, got {type(pipeline).__name__}")
+    return pipeline, names["step"]
+
+
+if __name__ == "__main__":
+    from pipelines import advise as this_module  # the class that a config file imports, not this script's copy
+
+    sys.exit(this_module.main())

@@ -1,0 +1,133 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipelines import advise as advise_module
+from pipelines import worth
+from pipelines.advise import Advice, Pipeline, advise, choose, main
+from pipelines.stages import Stages
+from pipelines.timing import Seconds, Timing, iterating
+from pipelines.worth import Worth
+
+KNOWN = [
+    Worth("paper", "a", "example", 2.0, 0.5),
+    Worth("paper", "a", "example", 4.0, 0.3),
+    Worth("paper", "a", "batch", 2.0, 0.7),
+]
+
+
+def timing(upstream, downstream):
+    sides = (Seconds(side, side, side) for side in (upstream, downstream, downstream))
+    return Timing(*sides, echo=0.0, shuffle=0.0)
+
+
+@pytest.mark.parametrize(
+    ("upstream", "factor", "ideal"), [(0.5, 1.0, 1.0), (1.05, 1.0, 1.0), (1.58, 1.5, 1.5), (4.0, 4.0, 4.0)]
+)
+def test_the_factor_is_the_ratio_and_one_where_echoing_cannot_pay(upstream, factor, ideal):
+    choice = choose("example", timing(upstream, 1.0), [])
+    assert choice.echo_factor == factor
+    assert choice.ideal_speedup == pytest.approx(ideal)
+
+
+def test_likely_speedups_follow_from_results_at_their_own_factor():
+    choice = choose("example", timing(5.0, 1.0), KNOWN)
+    assert choice.likely == ((KNOWN[1], pytest.approx(1 / 0.3)),)
+    assert choose("example", timing(1.5, 1.0), KNOWN).likely == ((KNOWN[0], pytest.approx(1.5 / (2 * 0.5))),)
+    assert choose("batch", timing(5.0, 1.0), KNOWN).likely == ((KNOWN[2], pytest.approx(1 / 0.7)),)
+
+
+def test_the_report_says_when_not_to_echo():
+    told = str(Advice((choose("example", timing(0.5, 1.0), KNOWN), choose("batch", timing(0.6, 1.0), KNOWN))))
+    assert "Do not echo" in told
+    assert "e = " not in told
+
+
+def test_the_report_names_place_factor_and_results():
+    advice = Advice((choose("example", timing(5.0, 1.0), KNOWN), choose("batch", timing(0.9, 1.0), KNOWN)))
+    told = str(advice)
+    assert advice.best is advice.choices[0]
+    assert "idles 80% of the time" in told
+    assert "(example), e = 5." in told
+    assert "a (paper): 0.30 of the fresh examples at e = 4, so 3.33 times faster" in told
+    assert "Not at batch" in told
+
+
+def test_the_most_promising_place_comes_first(monkeypatch):
+    times = {"example": timing(4.0, 1.0), "batch": timing(4.0, 0.9)}
+    monkeypatch.setattr(advise_module, "measure", lambda examples, stages, step, **_: times[stages.variant])
+    monkeypatch.setattr(worth, "load", lambda results: KNOWN)
+    pipeline = Pipeline(tf.data.Dataset.range(10).repeat(), batch_size=4, shuffle_buffer=8)
+    assert [choice.variant for choice in advise(pipeline, lambda batch: None).choices] == ["example", "batch"]
+    monkeypatch.setattr(worth, "load", lambda results: [])
+    assert [choice.variant for choice in advise(pipeline, lambda batch: None).choices] == ["batch", "example"]
+
+
+def test_the_papers_numbers_are_read_at_the_default_batch_size():
+    found = {(w.source, w.workload, w.variant, w.echo_factor): w.share for w in worth.load()}
+    assert found["paper", "transformer_lm1b", "example", 2.0] == pytest.approx(0.516, abs=1e-3)
+    assert found["paper", "resnet50_imagenet", "example_before_augmentation", 5.0] == pytest.approx(1 / 4.113, abs=1e-3)
+    assert found["paper", "resnet50_imagenet", "batch", 2.0] == pytest.approx(1.050, abs=1e-3)
+    assert ("paper", "transformer_lm1b", "baseline", 1.0) not in found
+
+
+def test_a_folder_without_results_gives_none(tmp_path):
+    assert worth.load(tmp_path) == []
+
+
+CONFIG = """
+import tensorflow as tf
+from pipelines.advise import Pipeline
+
+def pipeline():
+    examples = tf.data.Dataset.range(100).map(lambda i: {"index": i}).repeat()
+    return Pipeline(examples, batch_size=4, shuffle_buffer=8, augment=lambda dataset: dataset)
+
+def step(batch):
+    assert batch["index"].shape == (4,)
+"""
+
+
+def test_command_line_on_a_file(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "mine.py"
+    file.write_text(CONFIG)
+    short = advise_module.advise
+    monkeypatch.setattr(advise_module, "advise", lambda *parts: short(*parts, seconds=0.02, rounds=1))
+    assert main([f"--config={file}"]) == 0
+    told = capsys.readouterr().out
+    for variant in ("example_before_augmentation", "example_after_augmentation", "batch"):
+        assert re.search(rf"^{variant} +\d", told, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (None, "is not a file"),
+        ("def step(batch): pass", "pipeline()"),
+        ("def pipeline(): return 3", "step()"),
+        ("def pipeline(): return 3\ndef step(batch): pass", "must return a pipelines.advise.Pipeline"),
+    ],
+)
+def test_a_bad_file_is_one_line(content, named, tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    if content is not None:
+        file.write_text(content)
+    assert main([f"--config={file}"]) == 1
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1
+    assert error[0].startswith("error: ")
+    assert named in error[0]
+
+
+def test_the_example_is_a_pipeline_and_a_step():
+    pipeline, step = advise_module.load_config(Path("experiments/examples/own_dataset.py"))
+    batches = pipeline.build(Stages("example_before_augmentation", 2, 8, 0))
+    with iterating(batches) as iterator:
+        batch = next(iterator)
+        step(batch)
+    assert batch["image"].shape == (8, 32, 32, 3)
+    assert batch["image"].dtype == np.uint8
+    assert len(set(batch["label"].tolist())) > 1

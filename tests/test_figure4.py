@@ -1,0 +1,191 @@
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_studies import tiny
+
+from analysis import claims, claims_figure4, figure4, load, timeline, training_time
+from experiments import figure4 as experiment
+from experiments import wall_clock, workloads
+
+
+def rows(**batches):
+    """Rows as `reach.per_study` gives them, of upstream batches by echo factor (`e1=...`)."""
+    table = pd.DataFrame({"echo_factor": [float(name[1:]) for name in batches], "batches": batches.values()})
+    table["workload"], table["batch_size"] = "transformer_lm1b", 10
+    table["variant"] = np.where(table["echo_factor"] == 1, "baseline", "example")
+    table["searches"] = table["reached"] = 5
+    for end in ("mean", "min", "max"):
+        table[f"{end}_fresh_examples"] = 10 * table.pop("batches") if end == "max" else 10 * table["batches"]
+    return table
+
+
+def verdicts(ours):
+    empty = pd.DataFrame(columns=ours.columns)
+    listed = [claim for claim in claims_figure4.figure4() if claim.workload == "transformer_lm1b"]
+    return claims.check(listed, empty, ours, "").set_index("claim")["verdict"]
+
+
+def timed(**seconds):
+    return rows(e1=100, e2=50, e5=25).assign(mean_seconds=list(seconds.values()), batch_seconds=[6.0, 6.0, 6.2])
+
+
+def test_studies_are_the_baseline_and_the_earliest_echo():
+    for workload, variant in (("transformer_lm1b", "example"), ("resnet32_cifar10", "example_before_augmentation")):
+        studies = experiment.studies(workloads.load(workload, "small"))
+        assert [(s.variant, s.echo_factor) for s in studies] == [("baseline", 1)] + [(variant, e) for e in range(2, 7)]
+
+
+def test_modelled_time_is_free_up_to_the_ratio():
+    table = training_time.modelled(rows(e1=100, e2=50, e4=30), (1.0, 4.0)).set_index(["ratio", "echo_factor"])
+    assert table["relative_time"].to_dict() == pytest.approx(
+        {(1.0, 1.0): 1.0, (1.0, 2.0): 1.0, (1.0, 4.0): 1.2, (4.0, 1.0): 4.0, (4.0, 2.0): 2.0, (4.0, 4.0): 1.2}
+    )
+
+
+def test_a_factor_that_did_not_always_reach_the_target_is_not_modelled():
+    table = rows(e1=100, e2=50)
+    table.loc[1, "reached"] = 4
+    assert training_time.modelled(table, (1.0,))["echo_factor"].tolist() == [1.0]
+
+
+def test_measured_reruns_leave_out_those_that_missed_the_target():
+    wall_clock = pd.DataFrame(
+        {
+            "workload": "transformer_lm1b",
+            "echo_factor": 2.0,
+            "ratio": 6.0,
+            "rerun": [0, 1, 2],
+            "reached_target": [True, True, False],
+            "t_downstream": 0.1,
+            "examples_read": [100.0, 200.0, np.nan],
+            "seconds": [7.0, 13.0, np.nan],
+        }
+    )
+    table = training_time.measured(wall_clock, rows(e1=10, e2=50)).iloc[0]
+    assert (table["reruns"], table["reached_target"]) == (3, 2)
+    assert (table["mean_seconds"], table["min_seconds"], table["max_seconds"]) == (10.0, 7.0, 13.0)
+    assert table["batch_seconds"] == pytest.approx((0.7 + 0.65) / 2)
+    assert table["mean_relative"] == pytest.approx(10 / (0.1 * 10))
+
+
+def test_the_papers_numbers_and_verdicts():
+    bars, seconds = figure4.published(load.RESULTS)
+    joined = training_time.with_seconds(bars, seconds)
+    speedups = training_time.speedups(joined[joined["workload"] == "resnet50_imagenet"])
+    np.testing.assert_allclose(speedups["wall_clock_speedup"][1:], [1.80, 2.43, 3.06, 3.25], atol=0.01)
+    np.testing.assert_allclose(speedups["fresh_speedup"][1:], [1.90, 2.72, 3.71, 4.11], atol=0.01)
+    np.testing.assert_allclose(speedups["batch_seconds_growth"].iloc[-1], 0.264, atol=0.001)
+    table = claims.check(claims_figure4.figure4(), joined, joined, "")
+    modelled = table[table["figure"] == "4 v1"]
+    assert set(modelled["verdict"]) == {claims.HOLDS}
+    timed_claims = table[(table["figure"] == "4 v3") & (table["workload"] == "ResNet-50 on ImageNet")]
+    assert timed_claims["verdict"].tolist() == [claims.HOLDS] * 3 + [claims.FAILS]
+    assert set(table.loc[~table.index.isin([*modelled.index, *timed_claims.index]), "verdict"]) == {claims.NOT_RUN}
+
+
+def test_claims_about_the_model_can_fail():
+    ideal = timed(e1=600.0, e2=310.0, e5=180.0)
+    assert verdicts(ideal)["R = 1, best echo / baseline time: no help (at least 0.98)"] == claims.HOLDS
+    better_than_fresh = ideal.assign(mean_fresh_examples=[1000.0, 400.0, 100.0])
+    assert verdicts(better_than_fresh)["R = 1, best echo / baseline time: no help (at least 0.98)"] == claims.FAILS
+    useless = ideal.assign(mean_fresh_examples=[1000.0, 1000.0, 1000.0])
+    assert verdicts(useless)["R > 1, worst 1 < e ≤ R / baseline time: below 1"] == claims.FAILS
+
+
+def test_claims_about_seconds_can_fail():
+    rising = "R = 6, wall-clock speed-up at e = 1 to 5: rises with e"
+    overhead = "seconds an upstream batch at e = 5 over e = 1: at most 5 % more"
+    assert verdicts(timed(e1=600.0, e2=310.0, e5=180.0))[[rising, overhead]].tolist() == [claims.HOLDS] * 2
+    slow = timed(e1=600.0, e2=310.0, e5=320.0).assign(batch_seconds=[6.0, 6.2, 6.4])
+    assert verdicts(slow)[[rising, overhead]].tolist() == [claims.FAILS] * 2
+
+
+def trials(path, study, fresh):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["config_hash", "search", "trial", "fresh_examples_to_target"])
+        writer.writerows([study.config_hash, *row] for row in fresh)
+        writer.writerow(["another", 0, 0, 1.0])
+
+
+def test_the_chosen_trial_needed_the_fewest_fresh_examples(tmp_path):
+    study = tiny()
+    trials(tmp_path / "trials.csv", study, [(0, 1, 300.0), (1, 2, 200.0), (1, 0, ""), (2, 1, 200.0)])
+    assert wall_clock.chosen_trial(tmp_path / "trials.csv", study) == (1, 2)
+
+
+@pytest.mark.parametrize("fresh", [[], [(0, 0, "")]])
+def test_nothing_to_rerun_is_an_error(tmp_path, fresh):
+    trials(tmp_path / "trials.csv", tiny(), fresh)
+    with pytest.raises(wall_clock.NoTrial, match=r"python -m experiments.figure4"):
+        wall_clock.chosen_trial(tmp_path / "trials.csv", tiny())
+
+
+def test_a_rerun_ends_at_the_target_and_is_timed_over_the_same_updates():
+    study = tiny("example", 2)
+    rerun = list(wall_clock.rerun(study, (0, 0), [1.0, 2.0], 1e-4, 3))
+    assert [row["ratio"] for row in rerun] == [1.0, 2.0]
+    assert rerun[0]["reached_target"]
+    assert rerun[0]["updates"] == rerun[1]["updates"] > 0
+    assert rerun[0]["fresh_examples"] == study.fresh_examples(rerun[0]["updates"]) <= rerun[0]["examples_read"]
+    assert rerun[0]["seconds"] >= rerun[0]["fill_seconds"] + rerun[0]["idle_seconds"]
+
+
+def test_a_rerun_that_misses_the_target_has_no_seconds():
+    (row,) = wall_clock.rerun(tiny(overrides={"target": "0.1"}, budget_steps=4), (0, 0), [1.0], 1e-4, 0)
+    assert not row["reached_target"]
+    assert "seconds" not in row
+
+
+def test_a_rerun_replaces_its_own_row_only(tmp_path):
+    path = tmp_path / "small" / "wall_clock.csv"
+    keys = {"workload": "w", "variant": "v", "ratio": 6.0}
+    wall_clock.save(path, [keys | {"echo_factor": 2.0, "rerun": n, "seconds": n} for n in (1, 0)])
+    wall_clock.save(path, [keys | {"echo_factor": 2.0, "rerun": 1, "seconds": 9}])
+    wall_clock.save(path, [keys | {"echo_factor": 1.0, "rerun": 0}])
+    table = pd.read_csv(path)
+    assert table["echo_factor"].tolist() == [1.0, 2.0, 2.0]
+    assert table["seconds"].tolist()[1:] == [0.0, 9.0]
+    assert np.isnan(table["seconds"][0])
+
+
+def test_utilisation_counts_what_lies_before_the_last_step():
+    spans = pd.DataFrame(
+        [("upstream", 0, 6), ("upstream", 6, 30), ("downstream", 0, 2), ("downstream", 7, 10)],
+        columns=["side", "start_seconds", "end_seconds"],
+    ).assign(workload="transformer_lm1b", variant="baseline", echo_factor=1.0, ratio=2.0)
+    busy = timeline.utilisation(spans).set_index("side")["utilisation"]
+    assert busy.to_dict() == {"upstream": 1.0, "downstream": 0.5}
+
+
+def test_a_timeline_that_was_not_recorded_says_what_to_run(tmp_path):
+    with pytest.raises(load.ResultsError, match=r"python -m experiments.timeline --scale=small"):
+        timeline.make(tmp_path, "small")
+
+
+def test_published_figure_is_drawn(tmp_path):
+    (tmp_path / "paper").mkdir()
+    for name in ("figures.csv", "figure4_walltime.csv"):
+        (tmp_path / "paper" / name).write_bytes((load.RESULTS / "paper" / name).read_bytes())
+    told = figure4.make(tmp_path, load.PUBLISHED)
+    assert "3.25x" in told
+    for name in ("figure4.png", "figure4_timed.svg", "figure4.csv", "claims_figure4.md"):
+        assert (tmp_path / "paper" / name).stat().st_size > 100
+
+
+@pytest.mark.parametrize("module", ["experiments.wall_clock", "experiments.timeline", "experiments.advise"])
+def test_help_and_bad_flags_need_neither_jax_nor_tensorflow(module):
+    code = (
+        f"import sys, importlib; main = importlib.import_module('{module}').main\n"
+        "try: main(['--scale=small', '--ratio=0'])\n"
+        "except SystemExit as stop: assert stop.code == 2\n"
+        "assert not {'jax', 'tensorflow'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert "must be positive" in done.stderr

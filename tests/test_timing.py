@@ -1,0 +1,136 @@
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from small_studies import tiny
+
+from experiments import trial
+from experiments.training import Training
+from pipelines import timing
+from pipelines.stages import ReadCounter, Stages, build, split
+from pipelines.timing import Run, Seconds, Timing, Watch, drive, iterating, measure, model_seconds, overlapping
+
+
+class Clock:
+    """`time` for the module under test: stands still but for what `cost` says."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr(timing.time, "perf_counter", lambda: self.now)
+
+    def spend(self, seconds):
+        self.now += seconds
+
+
+def examples():
+    return tf.data.Dataset.range(1000).map(lambda i: {"index": i}).repeat()
+
+
+def test_the_model_of_the_paper():
+    assert model_seconds(6, 1, 1, 10) == model_seconds(6, 1, 6, 10) == 60
+    assert model_seconds(6, 1, 7, 10) == 70
+
+
+def test_ratio_and_its_range():
+    times = Timing(Seconds(6, 5, 8), Seconds(2, 1, 4), Seconds(1, 1, 1), 0.0, 0.0)
+    assert times.ratio == 3
+    assert times.ratio_range == (5 / 4, 8)
+
+
+def test_seconds_per_batch_counts_rounds_of_equal_length(monkeypatch):
+    clock = Clock(monkeypatch)
+    costs = itertools.chain([10.0], itertools.cycle([0.5, 1.5]))
+    found = timing.seconds_per_batch(examples().batch(4), lambda batch: clock.spend(next(costs)), 4.0, 3)
+    assert found == Seconds(1.0, 1.0, 1.0)  # the slow first one is in the round that does not count
+
+
+def test_a_run_knows_its_waits(monkeypatch):
+    clock = Clock(monkeypatch)
+    run = drive(examples().batch(4), lambda batch: clock.spend(2.0), 5)
+    assert (run.seconds, run.idle_seconds, run.fill_seconds, run.utilisation) == (10.0, 0.0, 0.0, 1.0)
+    half = Run(0.0, np.array([[3.0, 4.0], [5.0, 6.0], [7.0, 8.0], [8.0, 9.0]]))
+    assert (half.fill_seconds, half.seconds, half.idle_seconds) == (3.0, 9.0, 2.0)
+    assert half.utilisation == pytest.approx(4 / 6)
+
+
+def test_a_pipeline_that_ends_early_is_an_error():
+    with pytest.raises(ValueError, match="ended after 3 batches, 4 were wanted"):
+        drive(tf.data.Dataset.range(12).batch(4), lambda batch: None, 4)
+
+
+@pytest.mark.parametrize(
+    "variant", ["baseline", "batch", "example", "example_after_augmentation", "example_before_augmentation"]
+)
+def test_both_halves_make_the_pipeline_and_reading_ahead_changes_nothing(variant):
+    factor = 1 if variant == "baseline" else 2.5
+
+    def augment(dataset):
+        return dataset.map(lambda example: {"index": -example["index"]})
+
+    def first(stages):
+        upstream, downstream = split(stages, seed=5, augment=augment)
+        with iterating(downstream(upstream(examples()))) as batches:
+            return [next(batches)["index"].tolist() for _ in range(40)]
+
+    plain = Stages(variant, factor, 4, 16)
+    assert first(plain) == first(overlapping(variant, factor, 4, 16))
+    whole = build(examples(), plain, seed=5, augment=lambda chunk, seed: {"index": -chunk["index"]})
+    assert first(plain) == [batch["index"].tolist() for batch in whole.take(40).as_numpy_iterator()]
+
+
+def test_what_is_upstream_of_the_echo_point():
+    def shape(variant):
+        upstream, _ = split(Stages(variant, 2, 4, 16), seed=0, augment=lambda d: d.map(lambda e: e | {"augmented": 1}))
+        spec = upstream(examples()).element_spec
+        return sorted(spec), spec["index"].shape.rank
+
+    assert shape("example_before_augmentation") == (["index"], 0)
+    assert shape("example_after_augmentation") == (["augmented", "index"], 0)
+    assert shape("batch") == (["augmented", "index"], 1)
+
+
+def test_held_items_are_read_once():
+    counter = ReadCounter()
+    held = timing.hold(counter.count(examples(), chunk=1), 8)
+    with iterating(held.batch(20)) as batches:
+        indices = next(batches)["index"]
+    np.testing.assert_array_equal(indices, np.arange(20) % 8)
+    assert counter.examples == 8
+
+
+def test_the_watch_passes_items_and_notes_each_chunk():
+    watch = Watch()
+    with iterating(watch.watch(examples().take(20), 8)) as items:
+        assert [item["index"] for item in items] == list(range(20))
+    assert watch.spans.shape == (3, 2)
+    assert (np.diff(watch.spans.ravel()) >= 0).all()
+
+
+def test_measure_takes_each_side_alone():
+    """Upstream is drained without steps; the steps see batches of the few examples that were held."""
+    counter, seen = ReadCounter(), []
+    stages = overlapping("example", 2, 4, 8)
+    found = measure(
+        counter.count(examples(), chunk=1), stages, lambda batch: seen.append(batch["index"]), seconds=0.01, rounds=2
+    )
+    assert set(np.concatenate(seen)) <= set(range(timing.HELD_BATCHES * 4))
+    assert all(s.low <= s.mean <= s.high and s.low > 0 for s in (found.upstream, found.downstream, found.step))
+
+
+def test_a_timed_run_takes_the_updates_of_the_trial():
+    """Same batches, same start: the run that is timed at set R ends with the parameters of the trial."""
+    study = tiny("example", 2, bound=False)
+    point = {"learning_rate": 0.1, "momentum": 0.9}
+    training = Training(study, point, search=1, index=2)
+    training.warm_up()
+    with iterating(training.batches(training.slowed_down(1e-4))) as ours:
+        theirs = trial.pipeline(study, study.seed("data", 1, 2), ReadCounter()).as_numpy_iterator()
+        for _ in range(6):
+            np.testing.assert_array_equal(next(ours)["tokens"], next(theirs)["tokens"])
+    drive(training.batches(training.slowed_down(1e-4)), training.step, study.budget_steps)
+
+    trainer, validation = trial.open_study(study)
+    values = []
+    trial.run(study, 1, 2, point, bound_steps=lambda: None, record=lambda m: values.append(m.value))
+    assert trainer.evaluate(training.state, validation) == values[-1]
