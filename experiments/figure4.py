@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from experiments.command_line import main
 from experiments.study import Study, make_study
 
-PANELS = {"a": "transformer_lm1b"}
+PANELS = {"a": "transformer_lm1b", "b": "resnet50_imagenet"}
 ECHO_FACTORS = (2, 3, 4, 5, 6)
 RATIOS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
