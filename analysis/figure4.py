@@ -8,6 +8,7 @@ examples, timed points on top), figure4_timed.png and .svg (version 3), figure4.
 """
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -175,5 +176,28 @@ def make(results: Path, scale: str) -> str:
     )
 
 
+@dataclass(frozen=True)
+class TrainingTime:
+    """Figure 4 as `analysis.all` draws it beside the others."""
+
+    number: int = 4
+
+    def has_results(self, results: Path, scale: str) -> bool:
+        """Whether a workload has all of its studies."""
+        if scale == load.PUBLISHED:
+            return True
+        if not load.has_results(results, scale):
+            return False
+        table = load.table(results, scale, "studies")
+        panels = [experiment.studies(workloads.load(workload, scale)) for workload in experiment.PANELS.values()]
+        return any(len(load.of_studies(table, panel)) == len(panel) for panel in panels)
+
+    def make(self, results: Path, scale: str) -> str:
+        """Draws and writes the figure."""
+        return make(results, scale)
+
+
+ANALYSIS = TrainingTime()
+
 if __name__ == "__main__":
-    sys.exit(main(__doc__, make))
+    sys.exit(main(__doc__, ANALYSIS.make))
