@@ -77,10 +77,13 @@ class Trainer:
         updates, velocity = optimizer.update(gradients, state.velocity)
         return TrainState(optax.apply_updates(state.params, updates), model_state, velocity), loss
 
+    def outputs(self, state: TrainState, batches: list[Batch]) -> list[Any]:
+        """What the model says on validation batches, as the task's `evaluate` describes it."""
+        return [self._evaluate_batch(state.params, state.model_state, batch) for batch in batches]
+
     def evaluate(self, state: TrainState, batches: list[Batch]) -> float:
         """The metric over all validation batches."""
-        outputs = [self._evaluate_batch(state.params, state.model_state, batch) for batch in batches]
-        return self._task.metric(outputs, batches)
+        return self._task.metric(self.outputs(state, batches), batches)
 
 
 def _padded(array: np.ndarray, multiple: int, value: int) -> np.ndarray:
