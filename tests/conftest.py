@@ -1,7 +1,11 @@
-"""Settings for all tests: the environment of a training process, made before JAX and TensorFlow are imported."""
+"""Settings for all tests: the environment of a training process, made before JAX and TensorFlow are imported.
+
+Compiled without optimisation: tests take few updates, and the paper's networks would compile for minutes.
+"""
 
 import os
 
 from experiments import engine
 
+os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
 os.environ.update(engine.worker_environment("smoke"))
