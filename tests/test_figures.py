@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis import load
-from experiments import figure3, figure5, figure6, figure7, figure8, workloads
+from experiments import figure3, figure4, figure5, figure6, figure7, figure8, workloads
 from experiments.study import ConfigError, Study, make_study
 
 COMMITTED = pd.read_csv(Path("results") / "small" / "studies.csv")
@@ -45,7 +45,7 @@ def test_studies_shared_with_figure_3_run_once(figure, shared, scale):
 def test_one_setting_has_one_configuration_in_all_figures(scale):
     """Two would contradict each other in the collected tables."""
     found: dict[tuple, Study] = {}
-    for figure in (figure3, figure5, figure6, figure7, figure8):
+    for figure in (figure3, figure4, figure5, figure6, figure7, figure8):
         for workload in set(figure.PANELS.values()):
             for study in studies(figure, workload, scale):
                 assert found.setdefault(tuple(load.study_keys(study).values()), study) == study
@@ -65,6 +65,16 @@ def test_budgets_at_paper_scale_are_the_papers_run_lengths():
     assert [lengths[f"example-e2-b{b}-s1000000"] for b in (64, 256, 1024, 4096)] == [80000, 20000, 10000, 7500]
     assert [lengths[f"batch-e2-b1024-s1000000-r{r}"] for r in (10, 100)] == [20000, 20000]
     assert [lengths[f"example-e2-b1024-s{s}"] for s in (100_000, 10_000_000)] == [20000, 10000]
+    lengths = {
+        study.setting: round(study.budget_steps / study.echo_factor)
+        for figure in (figure4, figure6)
+        for study in studies(figure, "resnet50_imagenet", scale="paper")
+    }
+    before = "example_before_augmentation"
+    assert [lengths[f"{before}-e{e}-b1024-s100000"] for e in (2, 3, 4, 5)] == [55000, 36667, 27500, 22000]
+    assert [lengths[f"{before}-e2-b{b}-s100000"] for b in (256, 4096, 16384)] == [200000, 16500, 9000]
+    assert [lengths[f"baseline-e1-b{b}-s100000"] for b in (256, 1024, 4096, 16384)] == [400000, 110000, 27500, 12000]
+    assert [lengths[f"batch-e2-b{b}-s100000"] for b in (256, 1024, 4096, 16384)] == [400000, 96250, 27500, 11000]
     final = {study.variant: study.fresh_examples(study.budget_steps) for study in studies(figure8, scale="paper")}
     assert final == {"baseline": 20_480_000, "batch": 20_480_000, "example": 20_480_000}
 

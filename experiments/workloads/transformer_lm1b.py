@@ -112,7 +112,7 @@ def _small(c: ConfigDict) -> None:
         "e4-b8": {"budget_fresh_examples": {"example": 8_000}},
         "e8-b8": {"budget_fresh_examples": {"example": 8_000}, "eval_every_steps": 80},
         "e16-b8": {"budget_fresh_examples": {"example": 8_000}, "eval_every_steps": 160},
-        "e4-b32": {"budget_fresh_examples": {"example": 12_800}, "trials": 8},
+        "e4-b32": {"budget_fresh_examples": {"example": 12_800}},
         "e8-b32": {"budget_fresh_examples": {"example": 12_800}, "eval_every_steps": 40, "trials": 8},
         "e16-b32": {"budget_fresh_examples": {"example": 12_800}, "eval_every_steps": 80, "trials": 8},
         "r10": {"trials": 8},
