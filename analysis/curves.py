@@ -49,28 +49,41 @@ def mean_curve(lines: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def draw(table: pd.DataFrame, studies: pd.DataFrame) -> Figure:
-    """A panel for each workload and batch size, a line for each study in it, the target dashed.
+    """A row for each workload, a panel for each batch size, a line for each study in it, the target dashed.
 
     Args:
       table: what `curves` gives.
       studies: the same studies' `metric`, `goal` and `target`.
     """
-    panels = list(studies.groupby(["workload", "batch_size"]))
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels), 3.3), squeeze=False, layout="constrained")
-    for ax, ((workload, batch_size), members) in zip(axes[0], panels, strict=True):
-        colours, drawn = line_colours(members), []
-        for (_, study), label in zip(members.iterrows(), plots.study_labels(members), strict=True):
-            line = reach.of_study(table, study)
-            _draw_line(ax, line, colours[study.name], label)
-            drawn.append(line["mean"])
-        ax.axhline(members["target"].iloc[0], color="black", linestyle="--", linewidth=1)
-        _limit(ax, pd.concat(drawn), members["goal"].iloc[0])
-        ax.set_title(f"{plots.WORKLOADS[str(workload)]}, batch {batch_size}", fontsize=9)
-        ax.set_xlabel("fresh examples read")
-        ax.set_ylabel(members["metric"].iloc[0].replace("_", " "))
-        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
-        ax.legend(fontsize=6.5, frameon=False)
+    rows = [list(of_workload.groupby("batch_size")) for _, of_workload in studies.groupby("workload")]
+    shape = (len(rows), max(len(row) for row in rows))
+    size = (3.6 * shape[1] + 0.6, 3.0 * shape[0] + 0.3)
+    figure, axes = plt.subplots(*shape, figsize=size, squeeze=False, layout="constrained")
+    for row, panels in zip(rows, axes, strict=True):
+        for (_, members), ax in zip(row, panels, strict=False):
+            draw_panel(ax, table, members)
+        for ax in panels[len(row) :]:
+            ax.set_axis_off()
     return figure
+
+
+def draw_panel(ax: Axes, table: pd.DataFrame, studies: pd.DataFrame) -> Axes:
+    """Draws the curves of studies of one workload and batch size."""
+    colours, first = line_colours(studies), studies.iloc[0]
+    lines = [reach.of_study(table, study) for _, study in studies.iterrows()]
+    for line, index, label in zip(lines, studies.index, plots.study_labels(studies), strict=True):
+        x, mean, deviation = (line[column].to_numpy(float) for column in ("fresh_examples", "mean", "deviation"))
+        told = label if len(line) else f"{label}: target not reached"
+        ax.plot(x, mean, color=colours[index], linewidth=1.2, label=told)
+        ax.fill_between(x, mean - deviation, mean + deviation, color=colours[index], alpha=0.25, linewidth=0)
+    ax.axhline(first["target"], color="black", linestyle="--", linewidth=1)
+    _limit(ax, pd.concat([line["mean"] for line in lines]), first["goal"])
+    ax.set_title(f"{plots.WORKLOADS[first['workload']]}, batch {first['batch_size']}", fontsize=9)
+    ax.set_xlabel("fresh examples read")
+    ax.set_ylabel(first["metric"].replace("_", " "))
+    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    ax.legend(fontsize=6.5, frameon=False)
+    return ax
 
 
 def line_colours(studies: pd.DataFrame) -> dict[object, tuple[float, ...]]:
@@ -81,12 +94,6 @@ def line_colours(studies: pd.DataFrame) -> dict[object, tuple[float, ...]]:
         for index, depth in zip(members.index, np.linspace(0.95, 0.45, len(members))[::-1], strict=True):
             colours[index] = plt.get_cmap(str(family))(depth)
     return colours
-
-
-def _draw_line(ax: Axes, line: pd.DataFrame, colour: tuple[float, ...], label: str) -> None:
-    x, mean, deviation = (line[column].to_numpy(float) for column in ("fresh_examples", "mean", "deviation"))
-    ax.plot(x, mean, color=colour, linewidth=1.2, label=label if len(line) else f"{label}: target not reached")
-    ax.fill_between(x, mean - deviation, mean + deviation, color=colour, alpha=0.25, linewidth=0)
 
 
 def _limit(ax: Axes, means: pd.Series, goal: str) -> None:

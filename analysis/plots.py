@@ -100,7 +100,9 @@ def bar(ax: Axes, x: float, row: pd.Series, baseline: float | None, width: float
     if row["reached"]:
         ax.errorbar(x, mean, [[mean - low], [high - mean]], color="black", linewidth=1, capsize=3)
     if row["reached"] < row["searches"]:
-        ax.annotate(f"{row['reached']} of {row['searches']}\nreached", (x, 0), ha="center", va="bottom", fontsize=7)
+        told, turned = f"{row['reached']} of {row['searches']}", 90 if width < 0.4 else 0
+        told += " reached" if turned else "\nreached"
+        ax.annotate(told, (x, 0), ha="center", va="bottom", fontsize=7, rotation=turned)
     if variant != "baseline" and baseline is not None:
         reach = width * 0.45 / 0.8
         ideal = baseline / row["echo_factor"]

@@ -138,8 +138,14 @@ def _smoke(c: ConfigDict) -> None:
     c.model.ghost_batch_size = 4
     c.batch_sizes.figure6 = (4, 16, 64, 256)
     c.at = {
-        "b4": {"budget_fresh_examples": budgets(baseline=400, batch=400, after=400, before=400)},
-        "b16": {"budget_fresh_examples": budgets(baseline=800, batch=800, after=800, before=800)},
+        "b4": {
+            "budget_fresh_examples": budgets(baseline=400, batch=400, after=400, before=400),
+            "eval_every_steps": 25,
+        },
+        "b16": {
+            "budget_fresh_examples": budgets(baseline=800, batch=800, after=800, before=800),
+            "eval_every_steps": 10,
+        },
         "b256": {"eval_every_steps": 2},
     }
 
