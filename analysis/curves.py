@@ -12,6 +12,8 @@ from matplotlib.ticker import EngFormatter
 from analysis import plots, reach
 from analysis.load import STUDY_KEYS
 
+MOST_LINES = 6
+"""Panels of more lines than this are drawn larger, so that their legend fits."""
 FAMILIES = {"baseline": "Greys", "batch": "Blues"}
 """Colour map of each variant's lines; the other variants' is Greens."""
 
@@ -57,7 +59,8 @@ def draw(table: pd.DataFrame, studies: pd.DataFrame) -> Figure:
     """
     rows = [list(of_workload.groupby("batch_size")) for _, of_workload in studies.groupby("workload")]
     shape = (len(rows), max(len(row) for row in rows))
-    size = (3.6 * shape[1] + 0.6, 3.0 * shape[0] + 0.3)
+    scale = 1.0 if max(len(members) for row in rows for _, members in row) <= MOST_LINES else 1.6
+    size = (scale * 3.6 * shape[1] + 0.6, scale * 3.0 * shape[0] + 0.3)
     figure, axes = plt.subplots(*shape, figsize=size, squeeze=False, layout="constrained")
     for row, panels in zip(rows, axes, strict=True):
         for (_, members), ax in zip(row, panels, strict=False):
