@@ -4,6 +4,7 @@ A source yields undecoded or decoded examples in reading order; shuffling, echoi
 the business of `stages.py`.
 """
 
+import functools
 import hashlib
 import lzma
 import os
@@ -58,13 +59,13 @@ def load(settings: Mapping[str, Any]) -> Source:
     return SOURCES[name](**arguments)
 
 
-def brown(*, length: int, validation_examples: int, shards: int = 64) -> Source:
-    """Bundled stand-in for LM1B: the Brown corpus in windows of `length` bytes, `{"tokens": [length]}` int32.
+def bundled_windows(*, name: str, length: int, validation_examples: int, shards: int = 64) -> Source:
+    """A bundled text in windows of `length` bytes, `{"tokens": [length]}` int32: stand-in for LM1B or Common Crawl.
 
-    Like LM1B's, its training sentences are in a fixed random order. Every 20th document is kept for validation.
+    Like theirs, its training sentences are in a fixed random order. Every 20th document is kept for validation.
     Each epoch reads the `shards` parts of the training text in a new order.
     """
-    documents = [document.split("\n") for document in bundled_text("brown.txt").strip().split("\n\n")]
+    documents = [document.split("\n") for document in bundled_text(f"{name}.txt").strip().split("\n\n")]
     held_out = [sentence for document in documents[19::20] for sentence in document]
     training = [sentence for i, document in enumerate(documents) if i % 20 != 19 for sentence in document]
 
@@ -445,12 +446,13 @@ def tfds_builder(name: str, data_dir: str):
 
 
 SOURCES: Mapping[str, Callable[..., Source]] = {
-    "brown": brown,
+    "brown": functools.partial(bundled_windows, name="brown"),
     "cifar10": cifar10,
     "coco": coco,
     "composites": composites,
     "fashion_mnist": fashion_mnist,
     "imagenet2012": imagenet2012,
     "lm1b": lm1b,
+    "public_domain": functools.partial(bundled_windows, name="public_domain"),
     "scenes": scenes,
 }
