@@ -32,8 +32,7 @@ def _paper(c: ConfigDict) -> None:
 
 def _small(c: ConfigDict) -> None:
     c.data.source = "public_domain"
-    c.target = 2.36
-    c.shuffle_buffer = 1800
+    c.target = 2.30
     c.eval_every_steps = 30
     c.budget_fresh_examples = {"baseline": 38_400, "batch": 38_400, "example": 38_400}
 
