@@ -220,6 +220,9 @@ def test_pages_that_are_not_prepared_are_named_with_a_remedy(tmp_path):
         sources.load(settings | {"dataset": "wet"})
     with pytest.raises(sources.DatasetMissing, match=r"c4/en is not prepared in .*tfds build c4/en"):
         sources.load(settings | {"dataset": "c4/en"})
+    paper = workloads.load("transformer_common_crawl", "paper", {"data.data_dir": str(tmp_path)})
+    with pytest.raises(sources.DatasetMissing, match=r"c4/en.noclean is not prepared"):
+        sources.load(paper.data.to_dict())
     with pytest.raises(ValueError, match=r"data.dataset must be .*got 'c4'"):
         sources.load(settings | {"dataset": "c4"})
 
