@@ -20,8 +20,9 @@ os.environ.update(engine.worker_environment("small"))
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.step import Updates, against_torch, report
+from benchmarks.step import against_torch, report
 from benchmarks.timing import seconds_in_turn
+from benchmarks.updates import Updates
 from pipelines import images
 from pipelines.sources import load
 from pipelines.stages import Stages, build

@@ -8,9 +8,8 @@ on one thread and on every core.
 """
 
 import argparse
-import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Any
 
@@ -25,33 +24,11 @@ import torch
 
 from benchmarks.peers import torch_updates
 from benchmarks.timing import ratio, seconds_in_turn
+from benchmarks.updates import UPDATES, Updates
 from experiments import trial
 from pipelines.stages import ReadCounter
 
-UPDATES = 20
-POINT = {"learning_rate": jnp.float32(0.1), "momentum": jnp.float32(0.9)}
-
-
-class Updates:
-    """Updates of one model as a trial takes them, on the batches it is given."""
-
-    def __init__(self, model: Mapping[str, Any], batch: trial.Batch) -> None:
-        self._trainer = trial.Trainer(model)
-        self.constant = self._trainer.put(batch)
-        self._state = self._trainer.init(0, self.constant)
-        self.parameters = sum(leaf.size for leaf in jax.tree.leaves(self._state.params))
-        costs = self._trainer.update.lower(self._state, self.constant, POINT).compile().cost_analysis()
-        self.operations = costs["flops"] if costs else math.nan
-
-    def run(self, updates: int, batches: Iterator[trial.Batch] | None = None) -> None:
-        """Takes `updates` updates, on the constant batch if there are no others."""
-        self._state, pending = self._trainer.update(self._state, self.constant, POINT)
-        for _ in range(updates - 1):
-            batch = self._trainer.put(next(batches)) if batches else self.constant
-            self._state, loss = self._trainer.update(self._state, batch, POINT)
-            float(pending)
-            pending = loss
-        float(pending)
+WITH_PEERS = ("transformer_lm1b", "resnet32_cifar10", "resnet50_imagenet")
 
 
 def report(study: Study, rounds: int = 15) -> None:
@@ -121,7 +98,7 @@ def matrix_rate(size: int = 1024) -> float:
 def main() -> None:
     """Prints the comparison for one workload, at the variant whose pipeline works hardest."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workload", choices=workloads.WORKLOADS, default="transformer_lm1b")
+    parser.add_argument("--workload", choices=WITH_PEERS, default="transformer_lm1b")
     parser.add_argument("--scale", choices=("smoke", "small"), default="small")
     flags = parser.parse_args()
     report(make_study(workloads.load(flags.workload, flags.scale), "baseline", 1))

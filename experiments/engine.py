@@ -105,7 +105,8 @@ def run_task(root: Path, study: Study, search: int, index: int) -> TrialResult:
                     lower[i] = result
             return quasi_random.bound_steps(study, lower.values())
 
-        result = trial.run(study, search, index, point, bound_steps=bound_steps, record=folder.append)
+        with trial.pipeline_errors(study):
+            result = trial.run(study, search, index, point, bound_steps=bound_steps, record=folder.append)
         folder.finish(result)
         return result
 

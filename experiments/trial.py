@@ -1,10 +1,12 @@
 """Trains one trial until its target, its divergence, its bound or its budget."""
 
+import contextlib
 import functools
 import json
 import math
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +15,7 @@ import optax
 import tensorflow as tf
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from experiments.study import ConfigError, Measurement, Status, Study, TrialResult
+from experiments.study import ConfigError, EngineError, Measurement, Status, Study, TrialResult
 from models import tasks
 from pipelines import sources, stages
 
@@ -75,10 +77,13 @@ class Trainer:
         updates, velocity = optimizer.update(gradients, state.velocity)
         return TrainState(optax.apply_updates(state.params, updates), model_state, velocity), loss
 
+    def outputs(self, state: TrainState, batches: list[Batch]) -> list[Any]:
+        """What the model says on validation batches, as the task's `evaluate` describes it."""
+        return [self._evaluate_batch(state.params, state.model_state, batch) for batch in batches]
+
     def evaluate(self, state: TrainState, batches: list[Batch]) -> float:
         """The metric over all validation batches."""
-        outputs = [self._evaluate_batch(state.params, state.model_state, batch) for batch in batches]
-        return self._task.metric(outputs, batches)
+        return self._task.metric(self.outputs(state, batches), batches)
 
 
 def _padded(array: np.ndarray, multiple: int, value: int) -> np.ndarray:
@@ -130,6 +135,20 @@ def pipeline(study: Study, seed: int, counter: stages.ReadCounter) -> tf.data.Da
         study.variant, study.echo_factor, study.batch_size, study.shuffle_buffer, study.repeated_batch_buffer
     )
     return stages.build(counter.count(source.train(seed)), settings, seed=seed, augment=source.augment)
+
+
+@contextlib.contextmanager
+def pipeline_errors(study: Study) -> Iterator[None]:
+    """Tells what the input pipeline raises, such as a damaged image or file, in one line.
+
+    Raises:
+      EngineError: instead of TensorFlow's own.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        line = re.sub(r"^\{\{.*?\}\} ", "", error.message.splitlines()[0]).removesuffix(" [Op:IteratorGetNext] name: ")
+        raise EngineError(f"{study.name}: the input pipeline failed: {line}; finished trials are kept") from None
 
 
 def device() -> dict[str, str]:

@@ -86,7 +86,7 @@ def scenes(
     size: int,
     generator: np.random.Generator,
 ) -> Iterator[Record]:
-    """One scene a number, of random objects; one that finds no free place in ten tries is left out."""
+    """One scene a number, of random objects; an object that finds no free place in ten tries is left out."""
     for number in numbers:
         canvas = background(regions, size, generator)
         boxes: list[Box] = []

@@ -88,7 +88,7 @@ def in_memory(
     The examples that do not fill the last shard are left out.
     """
     parts = {
-        name: array[: len(array) // shards * shards].reshape(shards, -1, *array.shape[1:])
+        name: tf.constant(array[: len(array) // shards * shards].reshape(shards, -1, *array.shape[1:]))
         for name, array in train.items()
     }
 

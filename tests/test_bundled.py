@@ -10,7 +10,7 @@ from PIL import Image
 from pipelines import bundled, composites
 from pipelines.bundled import BundleDamaged, build
 
-SETTINGS: dict[str, Any] = {"split": "train", "examples": 60, "size": 48, "seed": 0, "shards": 4}
+SETTINGS: dict[str, Any] = {"kind": "pictures", "split": "train", "examples": 60, "size": 48, "seed": 0, "shards": 4}
 
 
 def examples(paths):
@@ -105,6 +105,30 @@ def test_composites_are_labelled_jpegs(tmp_path):
     assert Image.open(io.BytesIO(jpeg)).format == "JPEG"
 
 
+def test_scenes_have_one_to_five_objects_that_hardly_overlap(tmp_path):
+    paths = composites.write_composites(tmp_path, **SETTINGS | {"kind": "scenes", "examples": 100, "size": 64})
+    counts, ids = [], []
+    for path in paths:
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            features = tf.train.Example.FromString(record).features.feature
+            ids += features["image_id"].int64_list.value
+            boxes = np.array(features["boxes"].float_list.value).reshape(-1, 4)
+            labels = features["labels"].int64_list.value
+            assert len(boxes) == len(labels) == len(features["crowd"].int64_list.value)
+            assert set(labels) <= set(range(10))
+            assert 0 <= boxes.min() < boxes.max() <= 1
+            longer = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+            assert ((longer > 0.25 - 1 / 64) & (longer < 0.6 + 1 / 64)).all()
+            for i, a in enumerate(boxes):
+                for b in boxes[:i]:
+                    shared = np.prod(np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0))
+                    union = np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared
+                    assert shared / union <= composites.MOST_OVERLAP + 1e-6
+            counts.append(len(boxes))
+    assert sorted(ids) == list(range(100))
+    assert set(counts) == {1, 2, 3, 4, 5}
+
+
 def test_every_object_is_used_once_before_any_is_used_again(tmp_path):
     settings = SETTINGS | {"split": "validation", "examples": 2010, "size": 16}
     _, labels = examples(composites.write_composites(tmp_path, **settings))
@@ -125,6 +149,7 @@ def test_bytes_depend_on_the_seed_only(tmp_path):
 def test_settings_do_not_mix_in_a_folder(tmp_path):
     changes: list[dict[str, Any]] = [
         {},
+        {"kind": "scenes"},
         {"split": "validation"},
         {"size": 40},
         {"seed": 1},
@@ -132,7 +157,7 @@ def test_settings_do_not_mix_in_a_folder(tmp_path):
         {"shards": 3},
     ]
     paths = [path for change in changes for path in composites.write_composites(tmp_path, **SETTINGS | change)]
-    assert len(set(paths)) == 23
+    assert len(set(paths)) == 27
     assert all(path.exists() for path in paths)
 
 
@@ -158,7 +183,7 @@ def test_pasting_changes_the_box_and_nothing_else():
 
 
 def test_writing_resumes_where_it_was_killed(tmp_path, monkeypatch, written):
-    compose, composed = composites.compose, []
+    compose, composed = composites.pictures, []
 
     def dies_in_the_third(*arguments):
         composed.append(1)
@@ -167,7 +192,7 @@ def test_writing_resumes_where_it_was_killed(tmp_path, monkeypatch, written):
                 raise KeyboardInterrupt
             yield features
 
-    monkeypatch.setattr(composites, "compose", dies_in_the_third)
+    monkeypatch.setitem(composites.KINDS, "pictures", dies_in_the_third)
     with pytest.raises(KeyboardInterrupt):
         composites.write_composites(tmp_path, **SETTINGS)
     assert len(list(tmp_path.glob("*.tfrecord"))) == 2

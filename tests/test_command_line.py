@@ -8,8 +8,9 @@ from small_studies import OVERRIDES
 from analysis import collect
 from analysis import figure3 as analysis_figure3
 from analysis.command_line import main as analysis_main
-from experiments import figure3, figure6
+from experiments import figure3, figure6, workloads
 from experiments.command_line import main
+from pipelines import composites, sources
 
 
 def run(*arguments):
@@ -68,6 +69,22 @@ def test_missing_dataset_is_one_line(tmp_path, capsys):
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: lm1b is not prepared in")
     assert "tfds build lm1b" in error
+
+
+def test_damaged_image_is_named_in_one_line(tmp_path, capsys):
+    small = ["data.train_examples=20", "data.validation_examples=10", f"data.data_dir={tmp_path / 'data'}"]
+    arguments = ["--scale=smoke", "--panel=d", "--engine=inline", f"--runs={tmp_path / 'runs'}"]
+    arguments += [f"--config.{setting}" for setting in [*small, "trials=1", "searches=1"]]
+    settings = dict(setting.split("=") for setting in small)
+    sources.load(workloads.load("resnet50_imagenet", "smoke", settings).data)  # composes the pictures
+    for path in (tmp_path / "data").glob("*-train-*"):
+        features = {"image": composites.bytes_feature(b"no image"), "label": composites.int64_feature([3])}
+        composites.write_records([features], path)
+    capsys.readouterr()
+    assert run(*arguments) == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("error: resnet50_imagenet/baseline")
+    assert ".tfrecord__0: unreadable image" in last
 
 
 def test_unreachable_scheduler_is_one_line(tmp_path, capsys):

@@ -1,0 +1,52 @@
+"""Object detection at small scale: the pipeline alone, the update alone, both together, the evaluation.
+
+    python -m benchmarks.detection
+
+In one run, in turn, with one thread for the pipeline and one for XLA, as in a small trial.
+"""
+
+import os
+from statistics import median
+
+from experiments import engine, workloads
+from experiments.study import make_study
+
+os.environ.update(engine.worker_environment("small"))
+
+from benchmarks.timing import ratio, seconds_in_turn
+from benchmarks.updates import UPDATES, Updates
+from experiments import trial
+from pipelines.stages import ReadCounter
+
+
+def main() -> None:
+    """Prints the comparison."""
+    study = make_study(workloads.load("ssd_coco", "small"), "baseline", 1)
+    batches = trial.pipeline(study, 0, ReadCounter()).as_numpy_iterator()
+    ours = Updates(study.config["model"], next(batches))
+    trainer, validation = trial.open_study(study)
+
+    def pipeline_alone() -> None:
+        for _ in range(UPDATES):
+            next(batches)
+
+    seconds = seconds_in_turn(
+        {
+            "pipeline alone": pipeline_alone,
+            "constant batch": lambda: ours.run(UPDATES),
+            "real pipeline": lambda: ours.run(UPDATES, batches),
+            "evaluation": lambda: trainer.evaluate(ours.state, validation),
+        },
+        rounds=15,
+    )
+    print(f"{study.workload} {study.setting}: {ours.parameters:,} parameters")
+    for name in ("pipeline alone", "constant batch", "real pipeline"):
+        each = median(seconds[name]) / UPDATES
+        print(f"{name:15} {1 / each:8.1f} batches a second, {each * 1e3:7.2f} ms each")
+    print(f"evaluation of {study.config['data']['validation_examples']} images: {median(seconds['evaluation']):.2f} s")
+    share = ratio(seconds["constant batch"], seconds["real pipeline"])
+    print(f"updates a second, real pipeline / constant batch: {share:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""Updates of a model as a trial takes them, for timing."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from experiments import trial
+
+UPDATES = 20
+POINT = {"learning_rate": jnp.float32(0.1), "momentum": jnp.float32(0.9)}
+
+
+class Updates:
+    """Updates of one model as a trial takes them, on the batches it is given."""
+
+    def __init__(self, model: Mapping[str, Any], batch: trial.Batch) -> None:
+        self._trainer = trial.Trainer(model)
+        self.constant = self._trainer.put(batch)
+        self.state = self._trainer.init(0, self.constant)
+        self.parameters = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
+        costs = self._trainer.update.lower(self.state, self.constant, POINT).compile().cost_analysis()
+        self.operations = costs["flops"] if costs else math.nan
+
+    def run(self, updates: int, batches: Iterator[trial.Batch] | None = None) -> None:
+        """Takes `updates` updates, on the constant batch if there are no others."""
+        self.state, pending = self._trainer.update(self.state, self.constant, POINT)
+        for _ in range(updates - 1):
+            batch = self._trainer.put(next(batches)) if batches else self.constant
+            self.state, loss = self._trainer.update(self.state, batch, POINT)
+            float(pending)
+            pending = loss
+        float(pending)
