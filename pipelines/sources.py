@@ -136,7 +136,8 @@ def common_crawl(
         reader = text.SentenceReader(tfds_builder(dataset, data_dir), splits)
     else:
         raise ValueError(f"data.dataset must be c4/en, c4/en.noclean or wet, got {dataset!r}")
-    name = f"{dataset.replace('/', '_')}-{vocab_size}-{train_pages}-{validation_examples}"
+    pages = "-".join(str(reader.size(split)) for split in ("train", "validation"))  # more may be prepared later
+    name = f"{dataset.replace('/', '_')}-{vocab_size}-{pages}"
     source = subwords(reader, data_dir, name, vocab_size, length)
     return replace(source, validation=lambda: source.validation().take(validation_examples))
 

@@ -214,6 +214,16 @@ def test_both_forms_give_the_same_examples(prepared_wet, prepared_c4):
     assert readers[0] == readers[1]
 
 
+def test_pages_prepared_later_are_tokenised_too(prepared_wet):
+    dataset, folder, _ = prepared_wet
+    settings = SETTINGS | {"dataset": dataset, "data_dir": str(folder)}
+    sources.load(settings)
+    (folder / "d.warc.wet.gz").write_bytes(b"".join(member("\n".join(page(i))) for i in range(30, 40)))
+    crawl.prepare(folder, folder)
+    examples = sources.load(settings).train(0).take(320).as_numpy_iterator()
+    assert len({example["tokens"].tobytes() for example in examples}) > 310
+
+
 def test_pages_that_are_not_prepared_are_named_with_a_remedy(tmp_path):
     settings = SETTINGS | {"data_dir": str(tmp_path)}
     with pytest.raises(sources.DatasetMissing, match=r"no prepared pages .*pipelines.crawl prepare"):
