@@ -15,7 +15,13 @@ from ml_collections import ConfigDict
 from experiments.command_line import main
 from experiments.study import Study, make_study
 
-PANELS = {"a": "transformer_lm1b", "c": "resnet32_cifar10", "d": "resnet50_imagenet", "e": "ssd_coco"}
+PANELS = {
+    "a": "transformer_lm1b",
+    "b": "transformer_common_crawl",
+    "c": "resnet32_cifar10",
+    "d": "resnet50_imagenet",
+    "e": "ssd_coco",
+}
 ECHO_FACTOR = 2
 
 

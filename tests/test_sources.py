@@ -1,4 +1,5 @@
 import lzma
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -40,6 +41,26 @@ def test_training_reads_every_window_once_an_epoch_in_an_order_of_its_own(brown)
     assert epoch > 0.99 * len(first)
     other = next(brown.train(1).as_numpy_iterator())["tokens"]
     assert not np.array_equal(first[0], other)
+
+
+def test_public_domain_pages_are_unlike_the_brown_corpus():
+    """The Brown corpus's commonest four-letter pieces cover much less of the other text than of itself."""
+    brown, pages = (sources.bundled_text(f"{name}.txt") for name in ("brown", "public_domain"))
+    assert pages.isascii()
+    assert len(pages.split("\n\n")) == 1371
+    counts = [Counter(text[i : i + 4] for i in range(0, len(text), 4)) for text in (brown, pages)]
+    common = [piece for piece, _ in counts[0].most_common(2000)]
+    own, other = (sum(count[piece] for piece in common) / count.total() for count in counts)
+    assert other < 0.9 * own
+
+
+def test_public_domain_holds_pages_out():
+    source = sources.load(BROWN | {"source": "public_domain"})
+    pages = sources.bundled_text("public_domain.txt").strip().split("\n\n")
+    held_out = "\n".join(pages[19::20])
+    validation = [decoded(e) for e in source.validation().as_numpy_iterator()]
+    assert len(validation) == 512
+    assert all(max(window.split("\n"), key=len) in held_out for window in validation)
 
 
 def test_byte_windows_cut_text_without_loss():

