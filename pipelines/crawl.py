@@ -27,7 +27,7 @@ from pipelines.wet import BadMember, Page, members, read_pages
 
 REMEMBERED_LINES = 4_000_000  # more than a WET file has; at most about 0.5 GB
 LANGUAGE_SAMPLE = 1000  # characters of a page that its language is told from
-VALIDATION_EVERY = 100  # one page in so many is kept for validation
+VALIDATION_EVERY = 100  # one line in so many is kept for validation
 SPLITS = ("train", "validation")
 COUNTS = ("pages", "train", "validation", "not_english", "repeated_lines", "skipped_members")
 
@@ -49,8 +49,19 @@ def is_english(page: Page) -> bool:
     return language == "en"
 
 
+def line_hash(line: str) -> bytes:
+    """64 bits."""
+    return hashlib.blake2b(line.encode("utf-8"), digest_size=8).digest()
+
+
+def split_of(line: str) -> str:
+    """The split that a line belongs to, by its hash: a line that other files repeat is never in both."""
+    held_out = int.from_bytes(line_hash(line), "big") % VALIDATION_EVERY == 0
+    return "validation" if held_out else "train"
+
+
 class NewLines:
-    """Drops lines that occurred before, exactly but for white space at their ends; told by 64-bit hashes.
+    """Drops lines that occurred before, exactly but for white space at their ends; told by their hashes.
 
     After `limit` different lines it forgets them all and begins again, so that its memory is bounded. `repeated`
     counts the lines that it dropped.
@@ -67,7 +78,7 @@ class NewLines:
         return new
 
     def _is_new(self, line: str) -> bool:
-        digest = hashlib.blake2b(line.encode("utf-8"), digest_size=8).digest()
+        digest = line_hash(line)
         if digest in self._seen:
             return False
         if len(self._seen) >= self._limit:
@@ -91,11 +102,16 @@ def read_counts(out: Path, wet_name: str) -> Counter[str]:
     return Counter(json.loads(counts_file(out, wet_name).read_text()))
 
 
+def is_prepared(wet: Path, out: Path) -> bool:
+    """Whether this WET file was prepared, not another of its name."""
+    return counts_file(out, wet.name).exists() and read_counts(out, wet.name)["bytes"] == wet.stat().st_size
+
+
 def prepare_file(wet: Path, out: Path, progress: Callable[[float], object]) -> None:
     """Writes a WET file's pages to `out`, a TFRecord file a split, then its counts, the sign that it is done.
 
-    Each record is an Example of a page's `url` and of its `text`, the lines that are left. What cannot be read is
-    named on stderr; `progress` is told the bytes done since it was told last.
+    Each record is an Example of a page's `url` and of its `text`, the lines of the split that are left. What cannot
+    be read is named on stderr; `progress` is told the bytes done since it was told last.
     """
     counts = Counter(dict.fromkeys(COUNTS, 0))
     new_lines = NewLines()
@@ -120,12 +136,16 @@ def prepare_file(wet: Path, out: Path, progress: Callable[[float], object]) -> N
                 counts["pages"] += 1
                 if not is_english(page):
                     counts["not_english"] += 1
-                elif lines := new_lines.of(page.text):
-                    kept = counts["train"] + counts["validation"]
-                    split = "validation" if kept % VALIDATION_EVERY == VALIDATION_EVERY - 1 else "train"
-                    writers[split].write(example(url=page.url, text="\n".join(lines)))
-                    counts[split] += 1
-        progress(wet.stat().st_size - done)
+                else:
+                    lines: dict[str, list[str]] = {split: [] for split in SPLITS}
+                    for line in new_lines.of(page.text):
+                        lines[split_of(line)].append(line)
+                    for split, kept in lines.items():
+                        if kept:
+                            writers[split].write(example(url=page.url, text="\n".join(kept)))
+                            counts[split] += 1
+        counts["bytes"] = wet.stat().st_size
+        progress(counts["bytes"] - done)
     for split, path in unfinished.items():
         os.replace(path, shard(out, wet.name, split))
     counts["repeated_lines"] = new_lines.repeated
@@ -158,7 +178,7 @@ def prepare(wet: Path, out: Path) -> Counter[str]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise BadInput(f"another process is preparing files into {out}") from error
-        todo = [file for file in files if not counts_file(out, file.name).exists()]
+        todo = [file for file in files if not is_prepared(file, out)]
         total = sum(file.stat().st_size for file in todo)
         with tqdm(total=total, desc="preparing", unit="B", unit_scale=True) as bar:
             for file in todo:
@@ -175,7 +195,7 @@ class PageReader:
         self._counts = [read_counts(folder, name) for name in self._names]
 
     def size(self, split: str) -> int:
-        """Pages in `split`: as many as are wanted, or what is there where that is less."""
+        """Pages with lines in `split`: as many as are wanted, or what is there where that is less."""
         return min(self._most_pages[split], sum(counts[split] for counts in self._counts))
 
     def read(self, split: str, start: int, stop: int) -> Iterator[str]:

@@ -44,7 +44,7 @@ def every_fifth_held_out(monkeypatch):
 
 @pytest.fixture
 def wet_folder(tmp_path):
-    """Two files: a header record, pages, a corrupt member, a German page, repeated lines, a truncated end."""
+    """Two files: a header record, pages, a corrupt member, a German page, repeated lines, a page of both, a cut end."""
     folder = tmp_path / "wet"
     folder.mkdir()
     corrupt = bytearray(member("\n".join(page(90)), url(90)))
@@ -53,20 +53,20 @@ def wet_folder(tmp_path):
     first += [member("\n".join(page(i)), url(i)) for i in range(6)]
     first += [bytes(corrupt), member(GERMAN * 10, url(91)), member("\n".join([*page(0), "New.", "New."]), url(92))]
     first += [member("\n".join(page(i)), url(i)) for i in range(6, 12)]
-    second = [member("\n".join(page(i)), url(i)) for i in range(12, 20)]
+    second = [member("\n".join(page(i)), url(i)) for i in [*range(12, 20), 1]]
     (folder / "a.warc.wet.gz").write_bytes(b"".join(first))
     (folder / "b.warc.wet.gz").write_bytes(b"".join(second) + member("\n".join(page(93)), url(93))[:-20])
     return folder
 
 
 def expected():
-    """Split, URL and text of each page that should be left, every fifth of a file held out."""
-    pages = [(url(i), "\n".join(page(i))) for i in range(20)]
-    first, second = [*pages[:6], (url(92), "New."), *pages[6:12]], pages[12:]
-    return {
-        "train": [p for file in (first, second) for i, p in enumerate(file) if i % 5 != 4],
-        "validation": [p for file in (first, second) for i, p in enumerate(file) if i % 5 == 4],
+    """Split, URL and text of the lines that should be left."""
+    numbers = [*range(6), 92, *range(6, 20), 1]
+    pages = [(url(i), ["New."] if i == 92 else page(i)) for i in numbers]
+    kept = {
+        split: [(at, [x for x in lines if crawl.split_of(x) == split]) for at, lines in pages] for split in crawl.SPLITS
     }
+    return {split: [(at, "\n".join(lines)) for at, lines in kept[split] if lines] for split in crawl.SPLITS}
 
 
 def test_pages_come_out_once_and_the_rest_is_counted_and_named(wet_folder, tmp_path, capsys, every_fifth_held_out):
@@ -79,7 +79,26 @@ def test_pages_come_out_once_and_the_rest_is_counted_and_named(wet_folder, tmp_p
     assert f"a.warc.wet.gz: skipped what begins at byte {offset}: " in told.err
     assert "b.warc.wet.gz: skipped what begins at byte" in told.err
     assert "truncated" in told.err
-    assert told.out.strip() == "pages 22, train 18, validation 3, not english 1, repeated lines 11, skipped members 2"
+    kept = ", ".join(f"{split} {len(expected()[split])}" for split in crawl.SPLITS)
+    assert told.out.strip() == f"pages 23, {kept}, not english 1, repeated lines 11, skipped members 2"
+
+
+def test_no_line_is_in_both_splits(wet_folder, tmp_path, every_fifth_held_out):
+    crawl.prepare(wet_folder, tmp_path)
+    train, validation = (
+        [line for _, text in records(tmp_path, split) for line in text.split("\n")] for split in crawl.SPLITS
+    )
+    assert len(train) + len(validation) == 211
+    assert len(set(train)) < len(train)  # page 1 is in both files
+    assert not set(train) & set(validation)
+    assert 25 <= len(validation) <= 60
+
+
+def test_a_file_replaced_by_another_of_its_name_is_prepared_again(wet_folder, tmp_path):
+    crawl.prepare(wet_folder, tmp_path)
+    (wet_folder / "a.warc.wet.gz").write_bytes((wet_folder / "b.warc.wet.gz").read_bytes())
+    counts = crawl.prepare(wet_folder, tmp_path)
+    assert counts["pages"] == 18
 
 
 KILLED = """
@@ -165,63 +184,69 @@ def test_bad_input_is_one_line_and_an_exit_code(wet_folder, tmp_path, capsys):
 SETTINGS = {"source": "common_crawl", "vocab_size": 300, "length": 24, "train_pages": 1000, "validation_examples": 20}
 
 
+def parts(numbers):
+    """The lines of each page in each split, where it has any."""
+    lines = {split: [[x for x in page(i) if crawl.split_of(x) == split] for i in numbers] for split in crawl.SPLITS}
+    return {split: [part for part in lines[split] if part] for split in crawl.SPLITS}
+
+
 @pytest.fixture
 def prepared_wet(tmp_path, every_fifth_held_out):
-    pages = ["\n".join(page(i)) for i in range(30)]
-    (tmp_path / "c.warc.wet.gz").write_bytes(b"".join(member(text) for text in pages))
+    (tmp_path / "c.warc.wet.gz").write_bytes(b"".join(member("\n".join(page(i))) for i in range(30)))
     crawl.prepare(tmp_path, tmp_path)
-    return "wet", tmp_path, pages
+    return "wet", tmp_path
 
 
 @pytest.fixture
-def prepared_c4(tmp_path):
-    """The same pages, in the same splits, as TensorFlow Datasets writes C4."""
-    pages = ["\n".join(page(i)) for i in range(30)]
+def prepared_c4(tmp_path, every_fifth_held_out):
+    """The same lines, in the same splits, as TensorFlow Datasets writes C4."""
     builder = tfds.builder("c4/en.noclean", data_dir=tmp_path)
     os.makedirs(builder.data_dir)
     writer = tfds.core.SequentialWriter(builder.info, max_examples_per_shard=10)
     writer.initialize_splits(["train", "validation"])
     rest = {"url": "", "content-type": "text/plain", "content-length": "", "timestamp": "2019-04-01T00:00:00Z"}
-    for split, numbers in (("train", [i for i in range(30) if i % 5 != 4]), ("validation", range(4, 30, 5))):
-        writer.add_examples({split: [{"text": pages[i], **rest} for i in numbers]})
+    for split, pages in parts(range(30)).items():
+        writer.add_examples({split: [{"text": "\n".join(lines), **rest} for lines in pages]})
     writer.close_all()
-    return "c4/en.noclean", tmp_path, pages
+    return "c4/en.noclean", tmp_path
 
 
 @pytest.mark.parametrize("form", ["prepared_wet", "prepared_c4"])
 def test_both_forms_give_a_line_an_example(form, request):
-    dataset, folder, pages = request.getfixturevalue(form)
+    dataset, folder = request.getfixturevalue(form)
     source = sources.load(SETTINGS | {"dataset": dataset, "data_dir": str(folder)})
     vocabulary = text.load_vocabulary(next((folder / "data_echoing").glob("*/vocabulary.model")))
 
-    def expected(numbers):
-        return [tuple(ids[:24]) for i in numbers for ids in vocabulary.encode(pages[i].split("\n"))]
+    def expected(split):
+        return [tuple(ids[:24]) for lines in parts(range(30))[split] for ids in vocabulary.encode(lines)]
 
     def read(dataset, count):
         tokens = [example["tokens"] for example in dataset.take(count).as_numpy_iterator()]
         assert all(t.shape == (24,) and t.dtype == np.int32 for t in tokens)
         return [tuple(int(token) for token in t if token) for t in tokens]
 
-    assert sorted(read(source.train(0), 240)) == sorted(expected(i for i in range(30) if i % 5 != 4))
-    assert read(source.validation(), 1000) == expected((4, 9))
+    train = expected("train")
+    assert sorted(read(source.train(0), len(train))) == sorted(train)
+    assert read(source.validation(), 1000) == expected("validation")[:20]
 
 
 def test_both_forms_give_the_same_examples(prepared_wet, prepared_c4):
     readers = []
-    for dataset, folder, _ in (prepared_wet, prepared_c4):
+    for dataset, folder in (prepared_wet, prepared_c4):
         source = sources.load(SETTINGS | {"dataset": dataset, "data_dir": str(folder)})
         readers.append([example["tokens"].tolist() for example in source.train(0).take(240).as_numpy_iterator()])
     assert readers[0] == readers[1]
 
 
 def test_pages_prepared_later_are_tokenised_too(prepared_wet):
-    dataset, folder, _ = prepared_wet
+    dataset, folder = prepared_wet
     settings = SETTINGS | {"dataset": dataset, "data_dir": str(folder)}
     sources.load(settings)
     (folder / "d.warc.wet.gz").write_bytes(b"".join(member("\n".join(page(i))) for i in range(30, 40)))
     crawl.prepare(folder, folder)
-    examples = sources.load(settings).train(0).take(320).as_numpy_iterator()
-    assert len({example["tokens"].tobytes() for example in examples}) > 310
+    lines = [line for part in parts(range(40))["train"] for line in part]
+    examples = sources.load(settings).train(0).take(len(lines)).as_numpy_iterator()
+    assert len({example["tokens"].tobytes() for example in examples}) > len(lines) - 10
 
 
 def test_pages_that_are_not_prepared_are_named_with_a_remedy(tmp_path):
