@@ -16,8 +16,6 @@ from models.images import to_floats
 from models.ssd import SSD
 
 Batch = Mapping[str, Any]
-PER_CLASS, PER_IMAGE = 100, 100
-"""Candidates for suppression, and detections that COCO's metric looks at."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +29,13 @@ class Detection:
     Loss: cross-entropy of the classes, over default boxes that answer for an object and three times as many of the
     hardest others, plus the smooth L1 distance of the offsets; over the number of answering boxes in the batch; plus
     half the weight decay times the squared kernels. Objects that are crowds are left out of it. Metric: mAP at IoU
-    0.50 to 0.95.
+    0.50 to 0.95, of the `detections` with the highest scores in each image, chosen from as many candidates a class;
+    COCO looks at 100.
     """
 
     model: SSD
     weight_decay: float
+    detections: int
     padding: ClassVar[Mapping[str, int]] = {"image": 0, "boxes": 0, "labels": -1, "crowd": 0, "image_id": -1}
 
     def init(self, key: jax.Array, batch: Batch) -> tuple[Any, Any]:
@@ -61,7 +61,7 @@ class Detection:
         return loss, changed["batch_stats"]
 
     def evaluate(self, params: Any, model_state: Any, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Detections: boxes [batch, 100, 4], scores and classes [batch, 100]."""
+        """Detections, K an image: boxes [batch, K, 4], scores and classes [batch, K]."""
         variables = {"params": params, "batch_stats": model_state}
         logits, offsets = cast(
             tuple[jax.Array, jax.Array], self.model.apply(variables, to_floats(batch["image"]), training=False)
@@ -69,10 +69,10 @@ class Detection:
         found = boxes.decode(offsets, jnp.asarray(self.model.config.default_boxes))
         found = jnp.clip(found, 0, 1)
         probabilities = jax.nn.softmax(logits)[..., 1:]
-        candidates = min(PER_CLASS, probabilities.shape[1])
+        candidates = min(self.detections, probabilities.shape[1])
 
         def one(chances: jax.Array, places: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-            return boxes.detections(chances, places, per_class=candidates, per_image=PER_IMAGE)
+            return boxes.detections(chances, places, per_class=candidates, per_image=self.detections)
 
         return jax.vmap(one)(probabilities, found)
 
@@ -145,10 +145,12 @@ def mean_average_precision(
     with contextlib.redirect_stdout(io.StringIO()):
         expected = COCO({"images": images, "categories": categories, "annotations": annotations})
         evaluation = COCOeval_faster(expected, expected.loadRes(results), "bbox")
+        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]  # small, medium, large left out
+        evaluation.params.maxDets = [found.shape[1]]
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
-    return float(max(evaluation.stats[0], 0.0))
+    precision = evaluation.eval["precision"]
+    return float(precision[precision >= 0].mean())  # -1 marks classes without objects
 
 
 def _left_top_width_height(corners: np.ndarray) -> np.ndarray:

@@ -122,5 +122,6 @@ def build(settings: Mapping[str, Any]) -> Task:
         losses = {key: arguments.pop(key) for key in ("label_smoothing", "weight_decay")}
         return ImageClassification(networks[name](ResNetConfig(**arguments)), **losses)
     if name == "ssd":
-        return Detection(weight_decay=arguments.pop("weight_decay"), model=SSD(SSDConfig(**arguments)))
+        settings = {key: arguments.pop(key) for key in ("weight_decay", "detections")}
+        return Detection(model=SSD(SSDConfig(**arguments)), **settings)
     raise ValueError(f"model.name must be transformer, ssd, {' or '.join(networks)}, got {name!r}")

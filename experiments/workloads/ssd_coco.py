@@ -46,6 +46,7 @@ def _paper(c: ConfigDict) -> None:
         size=300,
         num_classes=80,
         ghost_batch_size=128,
+        detections=100,
         dtype="bfloat16",
     )
     c.target = 0.24
@@ -85,6 +86,7 @@ def _small(c: ConfigDict) -> None:
         size=48,
         num_classes=10,
         ghost_batch_size=16,
+        detections=25,
         dtype="float32",
     )
     c.target = 0.15
