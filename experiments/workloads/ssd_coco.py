@@ -89,16 +89,16 @@ def _small(c: ConfigDict) -> None:
         detections=25,
         dtype="float32",
     )
-    c.target = 0.15
-    c.batch_size = 32
-    c.shuffle_buffer = 136
-    c.eval_every_steps = 30
+    c.target = 0.09
+    c.batch_size = 16
+    c.shuffle_buffer = 130
+    c.eval_every_steps = 50
     c.eval_batch_size = 300
     c.warm_up_examples = 3.5 * 1_600
-    c.budget_fresh_examples = budgets(baseline=38_400, batch=38_400, after=38_400, before=38_400)
-    c.search_space = _space(learning_rate=(0.01, 0.3), momentum=(0.7, 0.97), first=(0.4, 0.8), second=(0.7, 1.0))
+    c.budget_fresh_examples = budgets(baseline=22_400, batch=22_400, after=22_400, before=22_400)
+    c.search_space = _space(learning_rate=(0.04, 0.4), momentum=(0.6, 0.92), first=(0.3, 0.8), second=(0.6, 1.0))
     c.trials = 10
-    c.seconds_per_update = 0.03
+    c.seconds_per_update = 0.025
 
 
 def _smoke(c: ConfigDict) -> None:
