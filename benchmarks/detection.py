@@ -23,7 +23,7 @@ def main() -> None:
     """Prints the comparison."""
     study = make_study(workloads.load("ssd_coco", "small"), "baseline", 1)
     batches = trial.pipeline(study, 0, ReadCounter()).as_numpy_iterator()
-    ours = Updates(study.config["model"], next(batches))
+    ours = Updates(study.config["model"], next(batches), nesterov=study.config["nesterov"])
     trainer, validation = trial.open_study(study)
 
     def pipeline_alone() -> None:

@@ -16,8 +16,8 @@ POINT = {"learning_rate": jnp.float32(0.1), "momentum": jnp.float32(0.9)}
 class Updates:
     """Updates of one model as a trial takes them, on the batches it is given."""
 
-    def __init__(self, model: Mapping[str, Any], batch: trial.Batch) -> None:
-        self._trainer = trial.Trainer(model)
+    def __init__(self, model: Mapping[str, Any], batch: trial.Batch, nesterov: bool = True) -> None:
+        self._trainer = trial.Trainer(model, nesterov)
         self.constant = self._trainer.put(batch)
         self.state = self._trainer.init(0, self.constant)
         self.parameters = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))

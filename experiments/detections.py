@@ -3,8 +3,9 @@
     python -m experiments.detections --scale=small                 about a minute on two cores
     python -m experiments.detections --scale=small --updates=6000 --learning-rate=0.05 --momentum=0.9
 
-Trains one baseline model at a constant rate and writes results/<scale>/detections.png: true boxes white, predicted ones
-with a score above 0.3 in the colour of their class, with class and score.
+Trains one baseline model, at a constant rate after a warm-up over the first tenth, and writes
+results/<scale>/detections.png: true boxes white, predicted ones with a score above 0.3 in the colour of their class,
+with class and score.
 """
 
 import os
@@ -32,7 +33,10 @@ def main(argv: list[str] | None = None) -> int:
         os.environ.update(engine.worker_environment(flags.scale))
         study = make_study(workloads.load("ssd_coco", flags.scale), "baseline", 1)
         path = flags.results / flags.scale / "detections.png"
-        mean_average_precision = draw(study, flags.updates, flags.learning_rate, flags.momentum, path)
+        from experiments.trial import pipeline_errors  # imports JAX and TensorFlow
+
+        with pipeline_errors(study):
+            mean_average_precision = draw(study, flags.updates, flags.learning_rate, flags.momentum, path)
     except (ConfigError, EngineError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

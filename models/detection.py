@@ -28,7 +28,7 @@ class Detection:
 
     Loss: cross-entropy of the classes, over default boxes that answer for an object and three times as many of the
     hardest others, plus the smooth L1 distance of the offsets; over the number of answering boxes in the batch; plus
-    half the weight decay times the squared kernels. Objects that are crowds are left out of it. Metric: mAP at IoU
+    half the weight decay times the squared kernels. Metric: mAP at IoU
     0.50 to 0.95, of the `detections` with the highest scores in each image, chosen from as many candidates a class;
     COCO looks at 100.
     """
@@ -51,8 +51,6 @@ class Detection:
         )
         defaults = jnp.asarray(self.model.config.default_boxes)
         present = batch["labels"] >= 0
-        if "crowd" in batch:
-            present &= ~batch["crowd"]
         losses, positives = jax.vmap(_image_loss, in_axes=(0, 0, None, 0, 0, 0))(
             logits, offsets, defaults, batch["boxes"], batch["labels"], present
         )
@@ -129,8 +127,8 @@ def mean_average_precision(
                 }
             )
     images = [{"id": int(image)} for image in truth["image_id"]]
-    known = np.unique(truth["labels"][truth["labels"] >= 0])
-    categories = [{"id": int(label) + 1, "name": str(label)} for label in known]
+    classes_present = np.unique(truth["labels"][truth["labels"] >= 0])
+    categories = [{"id": int(label) + 1, "name": str(label)} for label in classes_present]
     rows, ranks = np.nonzero(scores > 0)
     if not len(rows) or not annotations:
         return 0.0
@@ -150,7 +148,8 @@ def mean_average_precision(
         evaluation.evaluate()
         evaluation.accumulate()
     precision = evaluation.eval["precision"]
-    return float(precision[precision >= 0].mean())  # -1 marks classes without objects
+    known = precision[precision >= 0]  # -1 marks classes without objects
+    return float(known.mean()) if known.size else 0.0
 
 
 def _left_top_width_height(corners: np.ndarray) -> np.ndarray:

@@ -104,6 +104,6 @@ class SSD(ResNet):
         """A map's class logits [B, cells * boxes, classes + 1] and offsets [B, cells * boxes, 4], float32."""
         outputs = []
         for values in (self.config.num_classes + 1, 4):
-            y = nn.Conv(boxes * values, (3, 3), padding=1, dtype=self.config.dtype)(x)
-            outputs.append(y.reshape(x.shape[0], -1, values).astype(jnp.float32))
+            y = nn.Conv(boxes * values, (3, 3), padding=1, dtype=jnp.float32)(x)
+            outputs.append(y.reshape(x.shape[0], -1, values))
         return outputs[0], outputs[1]

@@ -12,7 +12,7 @@ from pipelines.images import distort_colours, to_pixels
 from pipelines.stages import Augment, Example
 
 PATCHES = 30
-"""Patches tried for each image before it is used whole."""
+"""Patches tried for each image."""
 
 LEAST_OVERLAPS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 
@@ -32,11 +32,11 @@ def pad_objects(boxes: tf.Tensor, labels: tf.Tensor, crowd: tf.Tensor, count: in
 def crop_flip_distort(size: int, *, smallest_area: float, colour_strength: float) -> Augment:
     """SSD's augmentation: a patch that shows an object, resized, flipped half of the time, its colours distorted.
 
-    For each image a least overlap is drawn from LEAST_OVERLAPS or "whole image". Of PATCHES random patches (area
-    `smallest_area` to 1, aspect ratio 1/2 to 2) the first is taken that holds the centre of an object and overlaps
-    an object by that IoU; the whole image if none does. Objects whose centre lies outside the patch are dropped, the
-    others clipped to it. Crowds are dropped; they are no training examples. The paper says random crop, flip and
-    colour distortion; these forms are our choice.
+    PATCHES random patches (area `smallest_area` to 1, aspect ratio 1/2 to 2) are tried for each image. A patch is good
+    for one of LEAST_OVERLAPS if it holds the centre of an object and overlaps an object by that IoU. One of the least
+    overlaps that have a good patch, or the whole image, is drawn, all as likely, and the first patch that is good for
+    it is taken. Objects whose centre lies outside the patch are dropped, the others clipped to it. Crowds are dropped;
+    they are no training examples. The paper says random crop, flip and colour distortion; these forms are our choice.
     """
 
     def augment(examples: Example, seed: tf.Tensor) -> Example:
@@ -82,9 +82,7 @@ def _random_patches(draws: tf.Tensor, smallest_area: float) -> tf.Tensor:
 
 
 def _choose_patch(patches: tf.Tensor, boxes: tf.Tensor, present: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
-    """The first patch [count, 4] that does what `draw` [count] asks for, or the whole image."""
-    level = tf.cast(draw * (len(LEAST_OVERLAPS) + 1), tf.int32)
-    least = tf.gather(tf.constant([*LEAST_OVERLAPS, 2.0]), level)  # no patch overlaps by 2: the whole image
+    """The patch [count, 4] that `draw` [count] chooses, as `crop_flip_distort` says."""
     corners = [patches[:, :, None, i] for i in range(4)]
     objects = [boxes[:, None, :, i] for i in range(4)]
     height = tf.minimum(corners[2], objects[2]) - tf.maximum(corners[0], objects[0])
@@ -92,12 +90,17 @@ def _choose_patch(patches: tf.Tensor, boxes: tf.Tensor, present: tf.Tensor, draw
     shared = tf.maximum(height, 0.0) * tf.maximum(width, 0.0)
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (corners, objects)]
     overlap = shared / (areas[0] + areas[1] - shared)
+    most = tf.reduce_max(tf.where(present[:, None], overlap, -1.0), axis=2)
     centred = _holds_centre(patches[:, :, None], boxes[:, None])
     shows = tf.reduce_any(centred & present[:, None], axis=2)
-    overlaps = tf.reduce_any((overlap >= least[:, None, None]) & present[:, None], axis=2)
-    good = shows & overlaps
-    first = tf.gather(patches, tf.argmax(good, axis=1), batch_dims=1)
-    return tf.where(tf.reduce_any(good, axis=1)[:, None], first, tf.constant([0.0, 0.0, 1.0, 1.0]))
+    good = shows[:, None] & (most[:, None] >= tf.constant(LEAST_OVERLAPS)[:, None])  # [count, overlaps, patches]
+    whole = tf.constant([0.0, 0.0, 1.0, 1.0])
+    first = tf.gather(patches, tf.argmax(good, axis=2), batch_dims=1)  # [count, overlaps, 4]
+    possible = tf.pad(tf.reduce_any(good, axis=2), [[0, 0], [0, 1]], constant_values=True)
+    options = tf.concat([first, tf.broadcast_to(whole, tf.shape(first[:, :1]))], axis=1)
+    numbers = tf.cumsum(tf.cast(possible, tf.int32), axis=1)
+    wanted = 1 + tf.cast(draw * tf.cast(numbers[:, -1], tf.float32), tf.int32)
+    return tf.gather(options, tf.argmax(numbers >= wanted[:, None], axis=1), batch_dims=1)
 
 
 def _holds_centre(patches: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
@@ -117,12 +120,12 @@ def _resize_patches(images: tf.Tensor, patches: tf.Tensor, size: int) -> tf.Tens
     """Patches of images, bilinearly resized to [count, size, size, channels] float32.
 
     `crop_and_resize` puts the first and last samples on the corners of a box of pixel centres; these boxes put each
-    sample on the centre of its share of the patch, so that edges stay where the boxes say.
+    sample on the centre of its share of the patch, so that edges stay where the boxes say. Images are repeated by a
+    pixel at their borders, between whose centre and the border an enlarged patch has samples too.
     """
     lengths = tf.cast(tf.shape(images)[1:3], tf.float32)
     start, extent = patches[:, :2] * lengths, (patches[:, 2:] - patches[:, :2]) * lengths
     half = extent / (2 * size)
-    last = tf.maximum(lengths - 1, 1)
-    corners = tf.concat([(start + half - 0.5) / last, (start + extent - half - 0.5) / last], axis=1)
-    count = tf.shape(images)[0]
-    return tf.image.crop_and_resize(images, tf.clip_by_value(corners, 0.0, 1.0), tf.range(count), [size, size])
+    corners = tf.concat([start + half + 0.5, start + extent - half + 0.5], axis=1) / tf.tile(lengths + 1, [2])
+    bordered = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
+    return tf.image.crop_and_resize(bordered, corners, tf.range(tf.shape(images)[0]), [size, size])

@@ -100,7 +100,6 @@ def test_matching_against_a_slow_reference(seed):
     objects, present = random_boxes(generator, 7), generator.uniform(size=7) < 0.7
     answers = np.asarray(boxes.match(jnp.asarray(defaults), jnp.asarray(objects), jnp.asarray(present)))
     assert answers.tolist() == slow_match(np.asarray(boxes.corners(jnp.asarray(defaults))), objects, present)
-    assert set(np.flatnonzero(present)) >= set(answers[answers >= 0])
 
 
 def test_an_image_without_objects_matches_nothing():

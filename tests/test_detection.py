@@ -5,6 +5,7 @@ import io
 import json
 import zipfile
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from pycocotools.cocoeval import COCOeval
 
 from experiments import trial, workloads
 from experiments.study import make_study
-from models.detection import mean_average_precision
+from models import boxes, tasks
+from models.detection import _image_loss, mean_average_precision
 from pipelines import detection, sources
 
 SEED = tf.constant([3, 4], tf.int64)
@@ -35,12 +37,12 @@ def scenes_with_blocks(generator, count, size=60, objects=2):
     return images, boxes
 
 
-def test_boxes_are_where_the_pixels_are_after_augmentation():
-    """Every side of every box that is kept whole lies within a pixel of where the block's colour ends."""
+@pytest.mark.parametrize("size", [48, 150])
+def test_boxes_are_where_the_pixels_are_after_augmentation(size):
+    """Every side of every box lies within a pixel of where the block's colour ends, also in enlarged patches."""
     images, boxes = scenes_with_blocks(np.random.default_rng(0), 300)
     labels = np.tile(np.arange(2, dtype=np.int32), (300, 1))
     examples = {"image": images, "boxes": boxes, "labels": labels, "crowd": np.zeros((300, 2), bool)}
-    size = 48
     augment = detection.crop_flip_distort(size, smallest_area=0.3, colour_strength=0.0)
     out = {name: np.asarray(part) for name, part in augment(examples, SEED).items()}
     assert set(out) == {"image", "boxes", "labels"}
@@ -86,33 +88,61 @@ def test_images_without_objects_and_crowds_survive_augmentation():
     assert np.isfinite(out["boxes"].numpy()).all()
 
 
-def test_least_overlaps_are_kept():
-    """Where an overlap is asked for, the chosen patch has it; patches that show nothing are not taken."""
+def slow_choice(patches, boxes, present, draw):
+    """The patch of one image, chosen as crop_flip_distort's docstring says."""
+    objects = boxes[present]
+    options = []
+    for least in detection.LEAST_OVERLAPS:
+        for patch in patches:
+            sides = np.minimum(patch[2:], objects[:, 2:]) - np.maximum(patch[:2], objects[:, :2])
+            shared = np.prod(np.maximum(sides, 0), axis=1)
+            union = np.prod(objects[:, 2:] - objects[:, :2], axis=1) + np.prod(patch[2:] - patch[:2]) - shared
+            centres = (objects[:, :2] + objects[:, 2:]) / 2
+            shown = ((centres >= patch[:2]) & (centres < patch[2:])).all(1)
+            if shown.any() and (shared / union >= least).any():
+                options.append((least, patch))
+                break
+    options.append((None, np.array([0, 0, 1, 1], np.float32)))
+    return options[int(draw * len(options))]
+
+
+def test_patches_are_chosen_as_a_slow_reference_does():
+    """Large and small objects; padding and crowds count for nothing."""
     generator = np.random.default_rng(3)
-    patches = detection._random_patches(tf.constant(generator.uniform(size=(4, 500, 30)), tf.float32), 0.1)
-    boxes = tf.tile(tf.constant([[[0.3, 0.3, 0.7, 0.8]]]), [500, 1, 1])
-    draw = tf.constant(generator.uniform(size=500), tf.float32)
-    chosen = detection._choose_patch(patches, boxes, tf.ones([500, 1], bool), draw).numpy()
-    for patch, number in zip(chosen, draw.numpy(), strict=True):
-        level = int(number * 7)
-        whole = (patch == [0, 0, 1, 1]).all()
-        assert level < 6 or whole
-        if not whole:
-            assert (patch[:2] <= [0.5, 0.55]).all()
-            assert (patch[2:] >= [0.5, 0.55]).all()
-            height = min(patch[2], 0.7) - max(patch[0], 0.3)
-            width = min(patch[3], 0.8) - max(patch[1], 0.3)
-            union = 0.2 + (patch[2] - patch[0]) * (patch[3] - patch[1]) - height * width
-            assert height * width / union >= detection.LEAST_OVERLAPS[level] - 1e-4
+    patches = detection._random_patches(tf.constant(generator.uniform(size=(4, 400, 30)), tf.float32), 0.1)
+    corners = generator.uniform(size=(400, 3, 2)) * 0.5
+    sides = generator.uniform(0.05, 0.5, (400, 3, 2)) + 0.5 * (np.arange(400) % 2)[:, None, None]
+    boxes = np.concatenate([corners, np.minimum(corners + sides, 1)], axis=2).astype(np.float32)
+    present, draw = generator.uniform(size=(400, 3)) < 0.6, generator.uniform(size=400).astype(np.float32)
+    chosen = detection._choose_patch(patches, tf.constant(boxes), tf.constant(present), tf.constant(draw)).numpy()
+    levels = []
+    for number in range(400):
+        level, patch = slow_choice(patches[number].numpy(), boxes[number], present[number], draw[number])
+        np.testing.assert_array_equal(chosen[number], patch)
+        levels.append(level)
+    counts = [levels.count(least) for least in (*detection.LEAST_OVERLAPS, None)]
+    assert min(counts) >= 1, counts
 
 
-def test_evaluation_resizes_the_whole_image():
+def test_objects_stay_whose_centre_is_in_the_patch():
+    boxes = tf.constant([[[0.1, 0.1, 0.5, 0.3], [0.4, 0.4, 0.9, 1.0], [0.0, 0.0, 0.2, 0.2], [0.0, 0.0, 0.0, 0.0]]])
+    present = tf.constant([[True, True, True, False]])
+    cropped, kept = detection._crop_boxes(boxes, present, tf.constant([[0.2, 0.0, 0.6, 0.5]]))
+    assert kept.numpy().tolist() == [[True, False, False, False]]
+    np.testing.assert_allclose(cropped.numpy()[0, 0], [0, 0.2, 0.75, 0.6], atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [20, 200])
+def test_evaluation_resizes_the_whole_image(size):
+    """A block's edges are where its box says, in an image that is not square, made smaller and larger."""
     image = np.zeros((30, 60, 3), np.uint8)
-    image[:15] = 200
-    out = detection.resize(20)({"image": tf.constant(image)})["image"].numpy()
-    assert out.shape == (20, 20, 3)
-    np.testing.assert_array_equal(out[:10], 200)
-    np.testing.assert_array_equal(out[10:], 0)
+    image[6:15, 21:60] = 200
+    out = detection.resize(size)({"image": tf.constant(image)})["image"].numpy()
+    assert out.shape == (size, size, 3)
+    visible = out[:, :, 0] >= 100
+    rows, columns = np.flatnonzero(visible.any(1)), np.flatnonzero(visible.any(0))
+    edges = [rows[0], columns[0], rows[-1] + 1, columns[-1] + 1]
+    np.testing.assert_allclose(edges, np.array([6 / 30, 21 / 60, 15 / 30, 1]) * size, atol=0.51)
 
 
 def test_padding_drops_empty_boxes_and_what_does_not_fit():
@@ -128,6 +158,7 @@ def toy(generator, images=40, most=6, detections=15):
     """Random objects, crowds among them, and detections: some near the objects, some anywhere."""
     corners = np.sort(generator.uniform(size=(images, most, 2, 2)), axis=2).reshape(images, most, 4)
     labels = generator.integers(-1, 3, (images, most))
+    labels[:5] = -1  # images without objects
     truth = {
         "image_id": generator.permutation(1000)[:images],
         "boxes": corners.astype(np.float32),
@@ -196,6 +227,68 @@ def test_perfect_detections_reach_one_and_shuffled_ones_nothing():
     shuffled = mean_average_precision(truth, np.roll(truth["boxes"], 7, axis=0), scores, classes)
     assert shuffled < 0.1
     assert mean_average_precision(truth, truth["boxes"], 0 * scores, classes) == 0.0
+    only_crowds = truth | {"crowd": np.ones_like(truth["crowd"])}
+    assert mean_average_precision(only_crowds, truth["boxes"], scores, classes) == 0.0
+
+
+def test_padding_counts_for_nothing_in_the_metric():
+    truth, *found = toy(np.random.default_rng(5))
+    expected = mean_average_precision(truth, *found)
+    batches = [{name: array[:25] for name, array in truth.items()}, {name: array[15:] for name, array in truth.items()}]
+    batches[1]["image_id"] = np.where(np.arange(25) < 10, -1, batches[1]["image_id"])  # seen in the first batch
+    outputs = [[array[:25] for array in found], [array[15:] for array in found]]
+    task = tasks.build(workloads.load("ssd_coco", "small").model.to_dict())
+    assert task.metric(outputs, batches) == pytest.approx(expected)
+
+
+def slow_loss(logits, offsets, defaults, objects, labels):
+    """Cross-entropy and smooth L1 of one image, and its positives, box by box."""
+    present = labels >= 0
+    answers = np.asarray(boxes.match(jnp.asarray(defaults), jnp.asarray(objects), jnp.asarray(present)))
+    normalised = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    positive = np.flatnonzero(answers >= 0)
+    negative = sorted(np.flatnonzero(answers < 0), key=lambda n: normalised[n, 0])[: 3 * len(positive)]
+    total = -normalised[negative, 0].sum()
+    for n in positive:
+        total -= normalised[n, labels[answers[n]] + 1]
+        wanted = np.asarray(boxes.encode(jnp.asarray(objects[answers[n]]), jnp.asarray(defaults[n])))
+        for distance in np.abs(offsets[n] - wanted):
+            total += 0.5 * distance**2 if distance < 1 else distance - 0.5
+    return total, len(positive)
+
+
+def test_loss_against_a_slow_reference():
+    """Three images: some objects, one object, none."""
+    generator = np.random.default_rng(6)
+    settings = workloads.load("ssd_coco", "small", {"model.weight_decay": "0.0"}).model.to_dict()
+    task = tasks.build(settings)
+    defaults = task.model.config.default_boxes
+    logits = generator.normal(size=(3, len(defaults), 11)).astype(np.float32)
+    offsets = generator.normal(size=(3, len(defaults), 4)).astype(np.float32)
+    objects = np.sort(generator.uniform(size=(3, 5, 2, 2)), axis=2).reshape(3, 5, 4).astype(np.float32)
+    labels = np.array([[3, 0, 9, -1, -1], [-1, -1, 5, -1, -1], [-1] * 5], np.int32)
+    objects[labels < 0] = 0
+    expected = [slow_loss(logits[i], offsets[i], defaults, objects[i], labels[i]) for i in range(3)]
+    for i in range(3):
+        loss, positives = _image_loss(
+            *map(jnp.asarray, (logits[i], offsets[i], defaults, objects[i], labels[i], labels[i] >= 0))
+        )
+        np.testing.assert_allclose(loss, expected[i][0], rtol=1e-4)
+        assert positives == expected[i][1]
+    assert expected[2] == (0, 0)
+
+
+def test_a_batch_without_objects_has_a_loss_of_zero_and_finite_gradients():
+    task = tasks.build(workloads.load("ssd_coco", "smoke", {"model.weight_decay": "0.0"}).model.to_dict())
+    batch = {
+        "image": np.zeros((16, 48, 48, 3), np.uint8),
+        "boxes": np.zeros((16, 5, 4), np.float32),
+        "labels": np.full((16, 5), -1, np.int32),
+    }
+    parameters, statistics = task.init(jax.random.key(0), batch)
+    (loss, _), gradients = jax.value_and_grad(task.loss, has_aux=True)(parameters, statistics, batch)
+    assert loss == 0
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradients))
 
 
 def test_the_small_ssd_learns_32_scenes_by_heart(tmp_path):
@@ -293,4 +386,22 @@ def test_one_update_of_the_papers_config(coco_dir):
     point = {"learning_rate": jnp.float32(0.01), "momentum": jnp.float32(0.9)}
     state, loss = trainer.update(state, batch, point)
     assert np.isfinite(float(loss))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
     assert 0 <= trainer.evaluate(state, validation) <= 1
+
+
+@pytest.mark.parametrize(
+    ("variant", "factor"),
+    [("baseline", 1), ("batch", 2), ("example_after_augmentation", 2), ("example_before_augmentation", 2)],
+)
+def test_every_variant_gives_batches_with_their_boxes(tmp_path, variant, factor):
+    study = make_study(workloads.load("ssd_coco", "smoke", {"data.data_dir": str(tmp_path)}), variant, factor)
+    batches = trial.pipeline(study, 0, trial.stages.ReadCounter()).as_numpy_iterator()
+    first, second = next(batches), next(batches)
+    assert {name: part.shape for name, part in first.items()} == {
+        "image": (16, 48, 48, 3),
+        "boxes": (16, 5, 4),
+        "labels": (16, 5),
+    }
+    assert (first["labels"] >= 0).any(1).all()
+    assert all((first[name] == second[name]).all() for name in first) == (variant == "batch")

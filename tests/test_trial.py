@@ -70,10 +70,11 @@ def test_same_trial_gives_the_same_numbers(variant, factor):
     assert train(study, search=1)[1] != a
 
 
-def test_update_is_nesterov_momentum():
-    """Against the textbook: v' = m v + g, w' = w - lr (g + m v')."""
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_update_is_the_textbooks_momentum(nesterov):
+    """v' = m v + g; Nesterov: w' = w - lr (g + m v'), heavy ball: w' = w - lr v'."""
     study = tiny()
-    trainer, _ = trial.open_study(study)
+    trainer = trial.Trainer(study.config["model"], nesterov)
     batch = trainer.put(next(iter(trial.pipeline(study, 0, trial.stages.ReadCounter()).as_numpy_iterator())))
     point = {"learning_rate": np.float32(0.05), "momentum": np.float32(0.8)}
     weights = jax.tree.map(np.asarray, trainer.init(0, batch).params)
@@ -82,7 +83,8 @@ def test_update_is_nesterov_momentum():
     for _ in range(3):
         gradients, _ = jax.grad(trainer._task.loss, has_aux=True)(weights, {}, batch)
         velocity = jax.tree.map(lambda v, g: 0.8 * v + np.asarray(g), velocity, gradients)
-        weights = jax.tree.map(lambda w, g, v: w - 0.05 * (np.asarray(g) + 0.8 * v), weights, gradients, velocity)
+        steps = jax.tree.map(lambda g, v: g + 0.8 * v if nesterov else v, gradients, velocity)
+        weights = jax.tree.map(lambda w, change: w - 0.05 * np.asarray(change), weights, steps)
         state, _ = trainer.update(state, batch, point)
     for ours, reference in zip(jax.tree.leaves(state.params), jax.tree.leaves(weights), strict=True):
         np.testing.assert_allclose(ours, reference, rtol=1e-4, atol=1e-6)
@@ -121,6 +123,16 @@ def test_rate_is_constant_or_falls_linearly_to_its_end():
     point = {"learning_rate": 0.5, "decay_share": 50 / 101}
     rates = [trial.learning_rate(study, point, step) for step in (1, 26, 51, 101)]
     np.testing.assert_allclose(rates, [0.5, 0.5 * (1 - 0.99 / 2), 0.005, 0.005])
+
+
+def test_rate_rises_linearly_and_drops_twice():
+    """The warm-up counts copies; a drop comes after its share of the budget."""
+    study = tiny()
+    config = study.config | {"warm_up_examples": 10 * study.batch_size}
+    study = dataclasses.replace(study, budget_steps=100, config=config)
+    point = {"learning_rate": 0.5, "first_drop": 0.6, "second_drop": 0.8}
+    rates = [trial.learning_rate(study, point, step) for step in (1, 5, 10, 11, 60, 61, 80, 81, 100)]
+    np.testing.assert_allclose(rates, [0.05, 0.25, 0.5, 0.5, 0.5, 0.05, 0.05, 0.005, 0.005])
 
 
 @pytest.mark.parametrize(
