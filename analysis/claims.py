@@ -88,6 +88,7 @@ def figure3(workloads: Iterable[str] = WORKLOADS) -> list[Claim]:
         variants += [] if text else ["example_before_augmentation"]
         claims += [_helps(f"3{panel}", workload, variant) for variant in variants]
         claims += [_earlier_is_better(f"3{panel}", workload, variants)]
+        claims += [_level(f"3{panel}", workload)] if workload == "transformer_common_crawl" else []
         claims += [_nearly_ideal(f"3{panel}", workload, variants[-1]), _never_beyond(f"3{panel}", workload, variants)]
     return claims
 
@@ -115,6 +116,14 @@ def _earlier_is_better(figure: str, workload: str, variants: list[str]) -> Claim
         return " ≥ ".join(f"{mean:.3g}" for mean in means), ordered
 
     return Claim(figure, workload, "the earlier the echo, the fewer fresh examples (within 2 %)", check)
+
+
+def _level(figure: str, workload: str) -> Claim:
+    def check(bars: Bars) -> tuple[str, bool]:
+        ratio = bars.mean(workload, "batch") / bars.mean(workload, "example")
+        return f"{ratio:.3f}", abs(ratio - 1) <= 0.1
+
+    return Claim(figure, workload, "batch / example echoing: level here (within 10 %)", check)
 
 
 def _nearly_ideal(figure: str, workload: str, variant: str) -> Claim:
