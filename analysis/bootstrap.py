@@ -3,10 +3,12 @@
 A study's result is the mean over its searches of the best of each search's trials. Here the feasible trials of every
 search are drawn anew, as many and with replacement, and the study's result is taken again, many times. The middle 95 %
 of these results are its interval, and a claim is checked on each draw: how often it holds says how much it rests on
-single lucky trials. Two things to know when reading it. A draw has no trial that the search has not, so its best is the
-search's best or worse: intervals reach from the result towards the worse side. And a trial that was stopped because it
-could not win any more counts as one that did not reach the target, as if it never would have; a draw without any trial
-at the target is made again. Both make the intervals wider rather than narrower.
+single lucky trials. Three things to know when reading it. A draw has no trial that the search has not, so its best is
+the search's best or worse: intervals reach from the result towards the worse side. A trial that was stopped because it
+could not win any more counts as one that did not reach the target, as if it never would have: wider intervals. And a
+draw without any trial at the target tells nothing and is made again, which leaves the worst draws out: narrower ones.
+`decided` is the share of draws that are not of this kind; where it is small, few trials of a search were trained to the
+target, and the interval says little.
 """
 
 from collections.abc import Sequence
@@ -61,6 +63,15 @@ def resampled_best(outcomes: np.ndarray, goal: str, resamples: int, generator: n
     while (missing := np.flatnonzero(best == worst)).size:
         best[missing] = best_of(generator.choice(values, (missing.size, len(values))), axis=1)
     return best
+
+
+def decided(trials: pd.DataFrame, studies: pd.DataFrame, column: str) -> np.ndarray:
+    """The share of all draws that have an outcome in every search of a study, [studies]."""
+    feasible = trials[trials["status"] != "infeasible"]
+    missing = feasible[column].isna().groupby([feasible[key] for key in (*STUDY_KEYS, "search")]).agg(["mean", "size"])
+    some = 1 - missing["mean"] ** missing["size"]
+    shares = some.groupby(STUDY_KEYS).prod()
+    return shares.reindex(pd.MultiIndex.from_frame(studies[STUDY_KEYS])).to_numpy()
 
 
 def intervals(means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -63,9 +63,13 @@ def _modelled(workload: str) -> list[Claim]:
 
 
 def _timed(workload: str) -> list[Claim]:
-    def falls(bars: Bars) -> tuple[str, bool]:
-        seconds = _speedups(bars, workload)["wall_clock_speedup"]
-        return _listed(seconds), all(a < b for a, b in itertools.pairwise(seconds))
+    def rises(bars: Bars) -> tuple[str, bool]:
+        speedups = _speedups(bars, workload)["wall_clock_speedup"]
+        return _listed(speedups), all(a < b for a, b in itertools.pairwise(speedups))
+
+    def fresh_rises(bars: Bars) -> tuple[str, bool]:
+        speedups = _speedups(bars, workload)["fresh_speedup"]
+        return _listed(speedups), all(a < b for a, b in itertools.pairwise(speedups))
 
     def less_than_fresh(bars: Bars) -> tuple[str, bool]:
         table = _speedups(bars, workload)
@@ -78,13 +82,14 @@ def _timed(workload: str) -> list[Claim]:
 
     def overhead(bars: Bars) -> tuple[str, bool]:
         growth = _speedups(bars, workload)["batch_seconds_growth"][5.0]
-        return f"{growth:+.1%}", growth <= 0.05
+        return f"{growth:+.1%}", growth > 0.05
 
     return [
-        Claim("4 v3", workload, "R = 6, wall-clock speed-up at e = 1 to 5: rises with e", falls),
+        Claim("4 v3", workload, "fresh-example speed-up at e = 1 to 5: rises with e", fresh_rises),
+        Claim("4 v3", workload, "R = 6, wall-clock speed-up at e = 1 to 5: rises with e", rises),
         Claim("4 v3", workload, "wall-clock / fresh-example speed-up: at most 1 (within 2 %)", less_than_fresh),
         Claim("4 v3", workload, "wall-clock speed-up at R = 6, e = 5: at least 3", three_times),
-        Claim("4 v3", workload, "seconds an upstream batch at e = 5 over e = 1: at most 5 % more", overhead),
+        Claim("4 v3", workload, "seconds an upstream batch grow from e = 1 to e = 5, by over 5 %: overhead", overhead),
     ]
 
 
@@ -106,9 +111,13 @@ def _tuned(bars: Bars, workload: str) -> list[tuple[float, pd.Series]]:
 
 def _speedups(bars: Bars, workload: str) -> pd.DataFrame:
     rows = _rows(bars, workload)
-    timed = rows[rows["mean_seconds"].notna() & (rows["echo_factor"] <= 5)]
-    if not {1.0, 5.0} <= set(timed["echo_factor"]):
+    timed = rows[rows["reruns"].notna() & (rows["echo_factor"] <= 5)]
+    if set(timed["echo_factor"]) != {1.0, 2.0, 3.0, 4.0, 5.0}:
         raise NotRun
+    for _, row in timed[timed["reruns_at_target"] < timed["reruns"]].iterrows():
+        raise TargetNotReached(
+            f"e = {row['echo_factor']:g}: {row['reruns_at_target']:.0f} of {row['reruns']:.0f} reruns at the target"
+        )
     return training_time.speedups(timed).set_index("echo_factor")
 
 

@@ -78,7 +78,6 @@ def study_row(study: Study, trials: list[dict]) -> dict[str, object]:
         "metric": study.config["metric"],
         "goal": study.config["goal"],
         "target": study.config["target"],
-        "budget_steps": study.budget_steps,
         "budget_fresh_examples": study.fresh_examples(study.budget_steps),
         "searches": study.searches,
         "feasible_trials_a_search": study.trials,

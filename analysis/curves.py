@@ -22,8 +22,8 @@ def curves(measurements: pd.DataFrame, winners: pd.DataFrame) -> pd.DataFrame:
     """Mean and standard deviation of the winners' metric over fresh examples, one row a study and point.
 
     Columns: the study's keys, `fresh_examples`, `mean`, `deviation`, `winners`. The points are those at which any
-    winner was measured, from where all of them have begun to where the first of them ends; between its measurements a
-    winner's metric is interpolated linearly.
+    winner was measured, from where all of them have begun; between its measurements a winner's metric is interpolated
+    linearly, and a winner that has ended, at the target for instance, stays where it ended.
 
     Args:
       measurements: `fresh_examples` and `value` by study, search and trial.
@@ -43,9 +43,8 @@ def curves(measurements: pd.DataFrame, winners: pd.DataFrame) -> pd.DataFrame:
 
 def mean_curve(lines: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Points, mean and standard deviation of lines [points, 2] that are measured at different places."""
-    begin, end = max(line[0, 0] for line in lines), min(line[-1, 0] for line in lines)
     x = np.unique(np.concatenate([line[:, 0] for line in lines]))
-    x = x[(x >= begin) & (x <= end)]
+    x = x[x >= max(line[0, 0] for line in lines)]
     values = np.array([np.interp(x, line[:, 0], line[:, 1]) for line in lines])
     return x, values.mean(axis=0), values.std(axis=0)
 
@@ -76,7 +75,7 @@ def draw_panel(ax: Axes, table: pd.DataFrame, studies: pd.DataFrame) -> Axes:
     lines = [reach.of_study(table, study) for _, study in studies.iterrows()]
     for line, index, label in zip(lines, studies.index, plots.study_labels(studies), strict=True):
         x, mean, deviation = (line[column].to_numpy(float) for column in ("fresh_examples", "mean", "deviation"))
-        told = label if len(line) else f"{label}: target not reached"
+        told = label if len(line) else f"{label}: no winner"
         ax.plot(x, mean, color=colours[index], linewidth=1.2, label=told)
         ax.fill_between(x, mean - deviation, mean + deviation, color=colours[index], alpha=0.25, linewidth=0)
     ax.axhline(first["target"], color="black", linestyle="--", linewidth=1)

@@ -72,13 +72,15 @@ class Analysis:
         if scale == load.PUBLISHED:
             table = claims.check(self.claims, published, published, "", column=self.measure.mean_column)
             table = table.drop(columns=["ours", "command"])
-            return self._write(results / "paper", [("published", published)], published, table, [])
+            return self._write(results / scale, [("published", published)], published, table, [])
         studies, trials = self.found(results, scale)
         measurements = load.table(results, scale, "measurements")
         goals = [self.measure.goal or goal for goal in studies["goal"]]
         resampled = bootstrap.resampled_means(trials, studies, self.measure.column, goals=goals)
         bars = self.measure.bars(trials, studies)
+        bars["trials"] = studies["trials"]
         bars["interval_low"], bars["interval_high"] = bootstrap.intervals(resampled)
+        bars["interval_decided"] = bootstrap.decided(trials, studies, self.measure.column)
         table = claims.check(
             self.claims,
             published,
@@ -106,7 +108,7 @@ class Analysis:
         figures share may have more trials than this figure's other ones; then the first of each search count.
 
         Raises:
-          load.ResultsError: there is no such workload.
+          load.ResultsError: there is no such workload, or its studies have different targets.
         """
         finished = self._finished(results, scale)
         if not finished:
@@ -118,14 +120,26 @@ class Analysis:
         studies = studies.sort_values(["workload", "batch_size"], kind="stable", ignore_index=True)
         trials = load.of_studies(load.table(results, scale, "trials"), finished)
         fewest = studies.groupby("workload")["feasible_trials_a_search"].min()
+        for workload, targets in studies.groupby("workload")["target"].unique().items():
+            if len(targets) > 1:
+                raise load.ResultsError(
+                    f"the studies of {workload} in {results / scale} have different targets, {sorted(targets)}: they "
+                    "do not compare; collect runs of one configuration"
+                )
         kept = [reach.first_feasible(rows, fewest[workload]) for workload, rows in trials.groupby("workload")]
+        studies["trials"] = studies["workload"].map(fewest)
         return studies, pd.concat(kept, ignore_index=True)
 
     def _finished(self, results: Path, scale: str) -> list[Study]:
+        """The studies of each workload that has all of them, those without the bound where there are no others."""
         table = load.table(results, scale, "studies")
-        names = dict.fromkeys(self.experiment.PANELS.values())
-        panels = [self.experiment.studies(workloads.load(workload, scale)) for workload in names]
-        return [study for panel in panels if len(load.of_studies(table, panel)) == len(panel) for study in panel]
+        finished: list[Study] = []
+        for workload in dict.fromkeys(self.experiment.PANELS.values()):
+            config = workloads.load(workload, scale)
+            panels = [self.experiment.studies(config, bound=bound) for bound in (True, False)]
+            complete = [panel for panel in panels if len(load.of_studies(table, panel)) == len(panel)]
+            finished += complete[0] if complete else []
+        return finished
 
     def _write(self, folder: Path, rows: Rows, bars: pd.DataFrame, table: pd.DataFrame, told: list[str]) -> str:
         path = folder / f"figure{self.number}.png"

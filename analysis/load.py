@@ -1,7 +1,7 @@
 """Reads and writes the tables under results/; the only module of the analysis, besides plotting, that touches files.
 
 `trials`, `measurements` and `studies` are described in `analysis.collect`. The published numbers are in
-results/paper/figures.csv, one row a bar of the paper's Figures 3 to 7, and in final_quality.csv, those of Figure 8,
+results/published/figures.csv, one row a bar of the paper's Figures 3 to 7, and in final_quality.csv, those of Figure 8,
 digitised from its vector graphics.
 """
 
@@ -14,9 +14,10 @@ import pandas as pd
 from experiments.study import Study
 
 RESULTS = Path("results")
-STUDY_KEYS = ["workload", "variant", "echo_factor", "batch_size", "shuffle_buffer", "repeated_batch_buffer", "bound"]
+SETTING_KEYS = ["workload", "variant", "echo_factor", "batch_size", "shuffle_buffer", "repeated_batch_buffer"]
+STUDY_KEYS = [*SETTING_KEYS, "budget_steps", "bound"]
 PUBLISHED = "published"
-_TIMES = ("t_downstream", "examples_read", "seconds")
+_TIMES = ("t_downstream", "fresh_examples", "seconds", "fill_seconds")
 WALL_CLOCK_COLUMNS = ["workload", "echo_factor", "ratio", "rerun", "reached_target", *_TIMES, "config_hash"]
 
 
@@ -104,7 +105,7 @@ def published(results: Path, figure: int) -> pd.DataFrame:
     bars["shuffle_buffer"] = examples.fillna(examples.groupby(bars["panel"]).transform("max")).astype(int)
     # One batch is no shuffling at all: our studies have no such buffer then.
     bars["repeated_batch_buffer"] = size.astype(float).where((unit == "batches"), 0).astype(int)
-    kept = ["panel", *STUDY_KEYS[:-1], "searches", "reached"]
+    kept = ["panel", *SETTING_KEYS, "searches", "reached"]
     return bars[[*kept, "mean_fresh_examples", "min_fresh_examples", "max_fresh_examples"]]
 
 
@@ -114,7 +115,7 @@ def published_seconds(results: Path) -> pd.DataFrame:
 
 
 def _paper_table(results: Path, name: str) -> pd.DataFrame:
-    path = results / "paper" / f"{name}.csv"
+    path = results / "published" / f"{name}.csv"
     try:
         return pd.read_csv(path)
     except FileNotFoundError as error:

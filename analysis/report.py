@@ -19,8 +19,9 @@ def describe(bars: pd.DataFrame) -> str:
             "mean fresh": mean.map("{:,.0f}".format),
             "min - max": [f"{a:,.0f} - {b:,.0f}" for a, b in zip(low, high, strict=True)],
             "spread": ((high - low) / mean).map("{:.0%}".format),
-            "searches at target": [f"{a} of {b}" for a, b in zip(bars["reached"], bars["searches"], strict=True)],
+            "searches at target": _searches(bars),
         }
+        | _trials(bars)
         | _interval(bars, "{:,.0f}")
     )
     return markdown(told)
@@ -30,7 +31,8 @@ def describe_best(bars: pd.DataFrame) -> str:
     """The best values at a fixed budget, a line a variant; the paper's have no ends."""
     ends = [end for end in ("mean", "min", "max") if f"{end}_best_value" in bars]
     values = {f"{end} best": bars[f"{end}_best_value"].map("{:.4f}".format) for end in ends}
-    return markdown(pd.DataFrame(_settings(bars) | {"metric": bars["metric"]} | values | _interval(bars, "{:.4f}")))
+    told = _settings(bars) | {"metric": bars["metric"]} | values | {"searches": _searches(bars)}
+    return markdown(pd.DataFrame(told | _trials(bars) | _interval(bars, "{:.4f}")))
 
 
 def describe_statuses(statuses: pd.DataFrame) -> str:
@@ -47,16 +49,29 @@ def _settings(rows: pd.DataFrame) -> dict[str, pd.Series]:
     return columns | {sizes[key]: rows[key].map("{:,.0f}".format) for key in varied}
 
 
+def _searches(bars: pd.DataFrame) -> list[str]:
+    """How many of the searches have a result."""
+    return [f"{a} of {b}" for a, b in zip(bars["reached"], bars["searches"], strict=True)]
+
+
+def _trials(bars: pd.DataFrame) -> dict[str, pd.Series]:
+    """How many feasible trials of each search count, of ours."""
+    return {"trials a search": bars["trials"].astype(str)} if "trials" in bars else {}
+
+
 def _interval(bars: pd.DataFrame, form: str) -> dict[str, list[str]]:
     if "interval_low" not in bars:
         return {}
     ends = zip(bars["interval_low"], bars["interval_high"], strict=True)
-    return {"95 % when resampled": [f"{form.format(low)} - {form.format(high)}" for low, high in ends]}
+    return {
+        "95 % when resampled": [f"{form.format(low)} - {form.format(high)}" for low, high in ends],
+        "draws decided": bars["interval_decided"].map("{:.0%}".format),
+    }
 
 
 def describe_edges(edges: pd.DataFrame) -> str:
     """Where the winners lie in each search space, a line a study and dimension."""
-    verdict = edges["inside"].map({True: "inside", False: "AT AN EDGE"})
+    verdict = edges["inside"].map({True: "inside", False: "AT AN EDGE"}).where(edges["winners"] > 0, "no winner")
     told = pd.DataFrame(
         _settings(edges)
         | {

@@ -2,6 +2,7 @@
 
 import json
 import math
+import textwrap
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -35,7 +36,7 @@ def draw(trials: pd.DataFrame, studies: pd.DataFrame, winners: pd.DataFrame) -> 
     labels = plots.study_labels(studies)
     for ax, (_, study), label in zip(axes.flat, studies.iterrows(), labels, strict=False):
         draw_study(ax, reach.of_study(trials, study), study, reach.of_study(winners, study))
-        ax.set_title(f"{plots.WORKLOADS[study['workload']]}\n{label}", fontsize=8)
+        ax.set_title(f"{plots.WORKLOADS[study['workload']]}\n{textwrap.fill(label, 34)}", fontsize=8)
         ax.set_xlabel("learning rate")
     for ax in axes.flat[len(studies) :]:
         ax.set_axis_off()

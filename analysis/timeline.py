@@ -40,7 +40,7 @@ def draw(spans: pd.DataFrame) -> Figure:
     """One panel a run, the same stretch of time from the middle of each."""
     runs = list(spans.groupby(RUN_KEYS))
     upstream = spans[spans["side"] == "upstream"]
-    shown = SHOWN_UPSTREAM_SPANS * (upstream["end_seconds"] - upstream["start_seconds"]).median()
+    shown = SHOWN_UPSTREAM_SPANS * (upstream["end_seconds"] - upstream["start_seconds"]).mean()
     figure, axes = plt.subplots(
         len(runs), 1, figsize=(7.5, 1.5 * len(runs)), squeeze=False, sharex=True, layout="constrained"
     )

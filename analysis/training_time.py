@@ -32,17 +32,18 @@ def modelled(rows: pd.DataFrame, ratios: tuple[float, ...]) -> pd.DataFrame:
 def measured(wall_clock: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Mean, minimum and maximum over the reruns of each workload, echo factor and R.
 
-    Columns: those three, `reruns`, `reached_target` (how many did), `{mean,min,max}_seconds` over those,
-    `batch_seconds` (mean seconds an upstream batch read, those that filled the buffers included), and
-    `{mean,min,max}_relative`, in units of `modelled`.
+    Columns: those three, `reruns`, `reruns_at_target` (how many reached it), `{mean,min,max}_seconds` over those,
+    `batch_seconds` (mean seconds an upstream batch that was needed, from the first update on: short runs would show
+    little but how their buffers fill), and `{mean,min,max}_relative`, in units of `modelled`.
     """
     timed = wall_clock.copy()
     sizes = rows.drop_duplicates("workload").set_index("workload")["batch_size"]
-    timed["batch_seconds"] = timed["seconds"] * timed["workload"].map(sizes) / timed["examples_read"]
+    batches = timed["fresh_examples"] / timed["workload"].map(sizes)
+    timed["batch_seconds"] = (timed["seconds"] - timed["fill_seconds"]) / batches
     timed["relative"] = timed["seconds"] / (timed["t_downstream"] * timed["workload"].map(_baseline_batches(rows)))
     groups = timed.groupby(["workload", "echo_factor", "ratio"])
     table = groups.agg(
-        reruns=("rerun", "count"), reached_target=("reached_target", "sum"), batch_seconds=("batch_seconds", "mean")
+        reruns=("rerun", "count"), reruns_at_target=("reached_target", "sum"), batch_seconds=("batch_seconds", "mean")
     )
     for end in ("mean", "min", "max"):
         table[f"{end}_seconds"] = groups["seconds"].agg(end)
@@ -52,7 +53,7 @@ def measured(wall_clock: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
 
 def with_seconds(rows: pd.DataFrame, seconds: pd.DataFrame) -> pd.DataFrame:
     """Fresh examples beside the seconds of the same workload and echo factor, missing where nothing was timed."""
-    names = ["mean_seconds", "min_seconds", "max_seconds", "batch_seconds"]
+    names = ["mean_seconds", "min_seconds", "max_seconds", "batch_seconds", "reruns", "reruns_at_target"]
     return rows.merge(seconds[["workload", "echo_factor", *names]], on=["workload", "echo_factor"], how="left")
 
 

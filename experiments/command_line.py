@@ -45,7 +45,8 @@ def main(
         configs = [workloads.load(workload, flags.scale, overrides) for workload in selected]
         wanted = [study for config in configs for study in studies(config, bound=flags.bound == "on")]
         if flags.plan:
-            print(plan(wanted, flags.seconds_per_update, {config.workload: config.batch_size for config in configs}))
+            sizes = {config.workload: config.batch_size for config in configs}
+            print(plan(wanted, flags.seconds_per_update, sizes, flags.accelerators))
         elif flags.status:
             print(status(wanted, flags.runs))
         else:
@@ -68,15 +69,18 @@ def _parse(
     parser.add_argument("--plan", action="store_true", help="print what would run, and stop")
     parser.add_argument("--status", action="store_true", help="print what has run, and stop")
     parser.add_argument("--bound", choices=("on", "off"), default="on", help="off: train every trial to its budget")
-    parser.add_argument("--workers", type=_positive, help="local worker processes (default: one a core; paper: 1)")
+    parser.add_argument("--workers", type=positive, help="local worker processes (default: one a core; paper: 1)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster to use instead, e.g. tcp://host:8786")
     parser.add_argument("--engine", choices=("dask", "inline"), default="dask", help="inline: train in this process")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the raw runs")
     parser.add_argument(
         "--seconds-per-update",
-        type=float,
+        type=positive_float,
         metavar="SECONDS",
         help="for --plan: of an update at the workload's own batch size, in proportion at others; default: measured",
+    )
+    parser.add_argument(
+        "--accelerators", type=positive, default=1, help="for --plan: how many a trial takes; default 1"
     )
     parser.epilog = "--config.KEY=VALUE changes one setting of the workload, e.g. --config.batch_size=64"
     flags, rest = parser.parse_known_args(argv)
@@ -89,7 +93,8 @@ def _parse(
     return flags, overrides
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A flag's value, a whole number above 0."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be >= 1, got {value}")
@@ -104,7 +109,9 @@ def positive_float(text: str) -> float:
     return value
 
 
-def plan(studies: Sequence[Study], seconds_per_update: float | None, own_batch_sizes: Mapping[str, int]) -> str:
+def plan(
+    studies: Sequence[Study], seconds_per_update: float | None, own_batch_sizes: Mapping[str, int], accelerators: int
+) -> str:
     """What the studies would run, as a table: at most, since the bound stops most trials early.
 
     Args:
@@ -112,23 +119,36 @@ def plan(studies: Sequence[Study], seconds_per_update: float | None, own_batch_s
       seconds_per_update: of an update at a workload's own batch size, in proportion at others; None for what each
         study's configuration says.
       own_batch_sizes: of each workload.
+      accelerators: how many a trial takes.
+
+    Raises:
+      ConfigError: seconds of an update are given for several workloads.
     """
+    if seconds_per_update and len(own_batch_sizes) > 1:
+        raise ConfigError("--seconds-per-update is of one workload; choose one with --panel")
     rows: list[tuple[Any, ...]] = []
     for study in studies:
         trials = study.searches * study.trials
         updates = trials * study.budget_steps
         given = seconds_per_update and seconds_per_update * study.batch_size / own_batch_sizes[study.workload]
         seconds = given or study.config["seconds_per_update"] or math.nan
-        fresh = study.fresh_examples(updates)
-        rows.append((f"{study.workload} {study.setting}", trials, updates, fresh, updates * seconds / 3600))
+        hours = updates * seconds * accelerators / 3600
+        rows.append((f"{study.workload} {study.setting}", trials, updates, study.fresh_examples(updates), hours))
     rows.append(("all, at most", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
-    lines = [f"{'study':58} {'trials':>7} {'updates':>14} {'fresh examples':>17} {'hours':>9}"]
+    width = max(len(str(row[0])) for row in rows)
+    lines = [f"{'study':{width}} {'trials':>7} {'updates':>14} {'fresh examples':>17} {'hours':>9}"]
     for name, *numbers, row_hours in rows:
         told = "unknown" if math.isnan(row_hours) else f"{row_hours:,.1f}"
-        lines.append("{:58} {:7,} {:14,} {:17,.0f} {:>9}".format(name, *numbers, told))
-    lines.append("Trials: feasible ones; infeasible ones are replaced. Hours: of one worker, no trial stopped early.")
+        lines.append(f"{name:{width}} " + "{:7,} {:14,} {:17,.0f} {:>9}".format(*numbers, told))
+    lines.append(
+        "Trials: feasible ones; infeasible ones are replaced. Hours: of one accelerator, or of one core where there is "
+        "none; no trial stopped early."
+    )
     if math.isnan(rows[-1][-1]):
-        lines.append("Unknown hours: no update of this size has been timed here; give --seconds-per-update.")
+        lines.append(
+            "Unknown hours: no update of this size has been timed here; give --seconds-per-update, which "
+            f"`python -m experiments.advise --workload={studies[0].workload} --scale={studies[0].scale}` measures."
+        )
     return "\n".join(lines)
 
 
@@ -136,12 +156,13 @@ def status(studies: Sequence[Study], root: Path) -> str:
     """What has run, a line a study."""
     from experiments.engine import Progress  # imports SciPy
 
-    lines = [f"{'study':58} {'complete':>9} {'bounded':>8} {'infeasible':>11} {'wanted':>7} {'best fresh':>14}"]
+    width = max(len(f"{study.workload} {study.setting}") for study in studies)
+    lines = [f"{'study':{width}} {'complete':>9} {'bounded':>8} {'infeasible':>11} {'wanted':>7} {'best fresh':>14}"]
     for study in studies:
         progress = Progress([study], root)
         counts, best = progress.counts(), progress.best_fresh_examples(0)
         lines.append(
-            f"{study.workload + ' ' + study.setting:58} {counts['complete']:9} {counts['bounded']:8} "
+            f"{study.workload + ' ' + study.setting:{width}} {counts['complete']:9} {counts['bounded']:8} "
             f"{counts['infeasible']:11} {len(progress.open_tasks()):7} {'-' if best is None else f'{best:,.0f}':>14}"
         )
     return "\n".join(lines)

@@ -19,7 +19,6 @@ from experiments.study import ConfigError, Study, make_study
 
 COLUMNS = ("workload", "variant", "echo_factor", "ratio", "side", "start_seconds", "end_seconds")
 UPSTREAM_BATCHES = 48
-WATCHED_EXAMPLES = 32
 
 
 def record(study: Study, ratio: float, downstream: float, updates: int) -> list[dict]:
@@ -30,7 +29,7 @@ def record(study: Study, ratio: float, downstream: float, updates: int) -> list[
     training, watch = Training(study), timing.Watch()
     training.warm_up()
     slow = training.slowed_down(ratio * downstream)
-    batches = training.batches(slow, lambda items: watch.watch(items, WATCHED_EXAMPLES))
+    batches = training.batches(slow, lambda items: watch.watch(items, study.batch_size))
     run = timing.drive(batches, training.step, updates)
     first_batch = run.started + run.fill_seconds
     sides = {"upstream": watch.spans - first_batch, "downstream": run.steps - run.fill_seconds}

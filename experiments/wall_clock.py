@@ -20,7 +20,7 @@ from pathlib import Path
 
 from experiments import engine, workloads
 from experiments import search as quasi_random
-from experiments.command_line import Parser, positive_float
+from experiments.command_line import Parser, positive, positive_float
 from experiments.figure4 import PANELS, studies
 from experiments.study import ConfigError, Study
 
@@ -126,14 +126,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--panel", choices=sorted(PANELS), action="append", help="only this panel; may be repeated")
     parser.add_argument("--ratio", type=positive_float, action="append", help="R; may be repeated; default 6")
     parser.add_argument("--echo-factor", type=positive_float, action="append", help="may be repeated; default 1 to 6")
-    parser.add_argument("--reruns", type=int, default=RERUNS, help="reruns of each chosen trial; default 5")
+    parser.add_argument("--reruns", type=positive, default=RERUNS, help="reruns of each chosen trial; default 5")
     parser.add_argument("--results", type=Path, default=Path("results"))
     flags = parser.parse_args(argv)
     try:
         for panel in flags.panel or PANELS:
             config = workloads.load(PANELS[panel], flags.scale)
-            listed = [s for s in studies(config) if not flags.echo_factor or s.echo_factor in flags.echo_factor]
-            time_studies(listed, flags.ratio or [RATIO], flags.reruns, flags.results / flags.scale)
+            listed = studies(config)
+            wanted = flags.echo_factor or [study.echo_factor for study in listed]
+            if unknown := set(wanted) - {study.echo_factor for study in listed}:
+                raise ConfigError(f"Figure 4 has no study with e = {min(unknown):g}")
+            time_studies(listed, wanted, flags.ratio or [RATIO], flags.reruns, flags.results / flags.scale)
     except KeyboardInterrupt:
         print("stopped; what was timed is kept", file=sys.stderr)
         return 130
@@ -143,15 +146,19 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def time_studies(listed: list[Study], ratios: list[float], reruns: int, folder: Path) -> None:
-    """Times every study's chosen trial; reruns in the outer loop, so that a machine that drifts treats all e alike."""
-    chosen = [chosen_trial(folder / "trials.csv", study) for study in listed]
+def time_studies(listed: list[Study], wanted: list[float], ratios: list[float], reruns: int, folder: Path) -> None:
+    """Times the chosen trial of each study with a wanted echo factor, R relative to the last study's t_downstream.
+
+    Reruns are in the outer loop, so that a machine that drifts treats all e alike.
+    """
+    timed = [study for study in listed if study.echo_factor in wanted]
+    chosen = [chosen_trial(folder / "trials.csv", study) for study in timed]
     os.environ.update(engine.worker_environment(listed[0].scale))
     from experiments.training import Training  # imports JAX and TensorFlow
 
     for number in range(reruns):
         downstream = Training(listed[-1]).downstream_seconds()
-        for study, trial_of_search in zip(listed, chosen, strict=True):
+        for study, trial_of_search in zip(timed, chosen, strict=True):
             for row in rerun(study, trial_of_search, ratios, downstream, number):
                 save(folder / "wall_clock.csv", [row])
                 print(describe(row), flush=True)

@@ -2,25 +2,30 @@
 
 A fixed echo factor (`echo.py`) is right for a steady upstream. Where a storage stalls now and then, this stage gives
 every item once as long as upstream keeps up, and bridges the stalls with copies. How often it echoes depends on the
-clock, so a run is not a function of its seed; what it did is counted exactly.
+clock, so a run is not a function of its seed; what it read and gave is counted exactly.
 """
 
 import logging
 import queue
 import threading
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
 
+from pipelines.stages import as_set
 from pipelines.timing import iterating
 
 _log = logging.getLogger(__name__)
 
 
 class AdaptiveEcho:
-    """The stage and its counts: one object a pipeline.
+    """The stage and its counts, over all iterations: one object a pipeline.
+
+    `read_items` were read from upstream; of these `fresh_items` were given, the others wait or were dropped at the end;
+    `echoed_items` are the copies given besides.
 
     Each time an item is asked for, a fresh one is given if upstream has one ready; else, of the last `memory` ones,
     the one given longest ago that has not been given `most` times; if there is none, the stage waits.
@@ -43,6 +48,7 @@ class AdaptiveEcho:
         if fill < 0:
             raise ValueError(f"fill must be >= 0, got {fill}")
         self._most, self._memory, self._read_ahead, self._fill = most, memory, read_ahead, fill
+        self.read_items = 0
         self.fresh_items = 0
         self.echoed_items = 0
 
@@ -56,17 +62,19 @@ class AdaptiveEcho:
 
         Its Python code takes about 0.1 ms an item, so hand it examples as `examples.batch(n)` and unbatch behind it.
         """
-        options = tf.data.Options()
-        options.experimental_optimization.inject_prefetch = False  # it would ask ahead of the training
-        stage = tf.data.Dataset.from_generator(lambda: self._items(dataset), output_signature=dataset.element_spec)
-        return stage.with_options(options)
+        # As set, on both sides: read ahead behind it, TensorFlow would ask before training does; before it, read more.
+        dataset = as_set(dataset)
+        return as_set(
+            tf.data.Dataset.from_generator(lambda: self._items(dataset), output_signature=dataset.element_spec)
+        )
 
     def _items(self, dataset: tf.data.Dataset) -> Iterator[Any]:
-        reader = _Reader(dataset, self._read_ahead)
+        reader = _Reader(dataset, self._read_ahead, self._count)
+        first = self.fresh_items
         kept: deque[tuple[Any, int]] = deque()  # items with the times they have been given, longest ago first
         try:
             while True:
-                filling = self.fresh_items < self._fill
+                filling = self.fresh_items - first < self._fill
                 item = reader.wait() if filling or not kept else reader.ready()
                 if item is _END:
                     return
@@ -85,14 +93,20 @@ class AdaptiveEcho:
             reader.stop()
             _log.info("adaptive echo: factor %.3f over %d fresh items", self.factor, self.fresh_items)
 
+    def _count(self) -> None:
+        self.read_items += 1
+
 
 _END = object()
+STOP_SECONDS = 1.0
+"""How long the end of an iteration waits for the reading thread; one whose upstream stalls longer ends by itself."""
 
 
 class _Reader:
     """Reads a dataset in a thread of its own, `size` items ahead."""
 
-    def __init__(self, dataset: tf.data.Dataset, size: int) -> None:
+    def __init__(self, dataset: tf.data.Dataset, size: int, count: Callable[[], None]) -> None:
+        self._count = count
         self._queue: queue.Queue[Any] = queue.Queue(size)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._read, args=(dataset,), daemon=True)
@@ -112,7 +126,8 @@ class _Reader:
     def stop(self) -> None:
         """Ends the thread; the items that wait are dropped."""
         self._stopped.set()
-        while self._thread.is_alive():
+        given_up = time.monotonic() + STOP_SECONDS
+        while self._thread.is_alive() and time.monotonic() < given_up:
             try:
                 self._queue.get(timeout=0.01)
             except queue.Empty:
@@ -122,9 +137,10 @@ class _Reader:
         try:
             with iterating(dataset) as items:
                 for item in items:
-                    self._queue.put(item)
                     if self._stopped.is_set():
                         return
+                    self._count()
+                    self._queue.put(item)
             self._queue.put(_END)
         except Exception as error:
             self._queue.put(error)

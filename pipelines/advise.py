@@ -9,6 +9,7 @@ one to copy. From Python: `print(advise(pipeline, step))`. For workloads of this
 """
 
 import argparse
+import re
 import runpy
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,9 @@ from pipelines.worth import Worth
 
 WORTHWHILE_RATIO = 1.1
 """Below this R there is next to no idle time to fill, and R is not measured more exactly than that."""
+
+TIMED_BUFFER_BATCHES = 16
+"""A shuffle buffer of more batches than this is timed as one of so many: it costs the same once it is full."""
 
 PLACES = {
     "example": "behind reading, before the shuffle buffer",
@@ -59,6 +63,11 @@ class Pipeline:
         upstream, downstream = split(stages, seed=seed, augment=self.augmented)
         return downstream(upstream(self.examples))
 
+    def timed(self, variant: str, echo_factor: float) -> Stages:
+        """The stages to time it with, both sides of the echo point working at the same time."""
+        buffer = min(self.shuffle_buffer, TIMED_BUFFER_BATCHES * self.batch_size)
+        return overlapping(variant, echo_factor, self.batch_size, buffer)
+
     def augmented(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """The augmentation stage, if there is one."""
         return dataset if self.augment is None else self.augment(dataset)
@@ -66,10 +75,10 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class Choice:
-    """One place to echo at, with the factor to try there and what that would give.
+    """One place to echo at, with the factor to try there, 1 for none, and what that would give.
 
     `ideal_speedup`: training time now over training time then, if echoed data were as good as fresh. `likely`: the
-    same by each result that is known for this place, at its own echo factor.
+    same by each workload's results for this place.
     """
 
     variant: str
@@ -93,7 +102,8 @@ class Advice:
     @property
     def best(self) -> Choice | None:
         """What to try first, None if echoing would not help."""
-        return self.choices[0] if self.choices[0].echo_factor > 1 else None
+        first = self.choices[0]
+        return first if first.echo_factor > 1 and first.promise > 1 else None
 
     def __str__(self) -> str:
         return "\n".join([*_measurements(self.choices), "", *_conclusion(self.choices)])
@@ -118,31 +128,33 @@ def advise(
     """
     choices = []
     for variant in pipeline.variants:
-        stages = overlapping(variant, 2, pipeline.batch_size, pipeline.shuffle_buffer)
+        stages = pipeline.timed(variant, 2)
         timing = measure(pipeline.examples, stages, step, augment=pipeline.augmented, seconds=seconds, rounds=rounds)
         choices.append(choose(variant, timing, worth.load(results)))
-    return Advice(tuple(sorted(choices, key=lambda choice: choice.promise, reverse=True)))
+    return Advice(tuple(sorted(choices, key=lambda choice: (choice.echo_factor > 1, choice.promise), reverse=True)))
 
 
 def choose(variant: str, timing: Timing, known: list[Worth]) -> Choice:
-    """The factor to try at one place: e = R, which the paper recommends, to one decimal, rounded down."""
+    """The factor to try at one place: e = R, which the paper recommends, to one decimal, rounded down.
+
+    It is never larger than any of which a result is known.
+    """
     if timing.ratio < WORTHWHILE_RATIO:
         return Choice(variant, timing, 1.0, 1.0, ())
-    factor = int(timing.ratio * 10) / 10
+    factor = min([int(timing.ratio * 10) / 10, *([max(w.echo_factor for w in known)] if known else [])])
     upstream, downstream = timing.upstream.mean, timing.downstream.mean
 
     def speedup(echo_factor: float, share: float) -> float:
         now = model_seconds(upstream, downstream, 1, 1)
         return now / model_seconds(upstream, downstream, echo_factor, share)
 
-    likely = tuple((w, speedup(w.echo_factor, w.share)) for w in worth.nearest(known, variant, factor))
+    likely = tuple((w, speedup(w.echo_factor, w.share)) for w in worth.at(known, variant, factor))
     return Choice(variant, timing, factor, speedup(factor, 1 / factor), likely)
 
 
 def confirm(pipeline: Pipeline, step: Step, choice: Choice, seconds: float = 2.0) -> tuple[float, float]:
-    """Times the pipeline as it is and as `choice` suggests: seconds for each SGD step."""
-    now = Stages("baseline", 1, pipeline.batch_size, pipeline.shuffle_buffer)
-    then = overlapping(choice.variant, choice.echo_factor, pipeline.batch_size, pipeline.shuffle_buffer)
+    """Times the pipeline without echoing and as `choice` suggests: seconds for each SGD step, both reading ahead."""
+    now, then = pipeline.timed("baseline", 1), pipeline.timed(choice.variant, choice.echo_factor)
     before, after = (seconds_per_batch(pipeline.build(stages), step, seconds, 3).mean for stages in (now, then))
     return before, after
 
@@ -154,13 +166,14 @@ def _milliseconds(seconds: float) -> str:
 def _measurements(choices: Sequence[Choice]) -> list[str]:
     lines = [
         f"{'milliseconds a batch, echo at':32}{'upstream':>10}{'downstream':>12}{'step':>8}"
-        f"{'R':>8}{'lowest - highest':>20}"
+        f"{'echo':>8}{'shuffle':>9}{'R':>8}{'lowest - highest':>20}"
     ]
     for choice in sorted(choices, key=lambda choice: list(PLACES).index(choice.variant)):
         timing, (low, high) = choice.timing, choice.timing.ratio_range
         sides = [_milliseconds(side.mean) for side in (timing.upstream, timing.downstream, timing.step)]
         lines.append(
             "{:32}{:>10}{:>12}{:>8}".format(choice.variant, *sides)
+            + f"{_milliseconds(timing.echo):>8}{_milliseconds(timing.shuffle):>9}"
             + f"{timing.ratio:8.2f}{f'{low:.2f} - {high:.2f}':>20}"
         )
     return lines
@@ -173,6 +186,11 @@ def _conclusion(choices: Sequence[Choice]) -> list[str]:
             "Do not echo: R is about 1 or below at every place, so the SGD step and the stages that echoing would",
             "repeat are the bottleneck. Speed those up first.",
         ]
+    if best.promise <= 1:
+        return [
+            "Do not echo: what is behind upstream idles, but where this has been tried echoed data were of no use.",
+            *_known(best),
+        ]
     timing = best.timing
     idle = 1 - timing.downstream.mean / timing.upstream.mean
     lines = [
@@ -181,17 +199,23 @@ def _conclusion(choices: Sequence[Choice]) -> list[str]:
         f"Were echoed data as good as fresh, training would take 1/{best.ideal_speedup:.2f} of its time "
         f"({1 - 1 / best.ideal_speedup:.0%} less).",
     ]
-    lines += ["What has been measured elsewhere suggests, for your R:"] if best.likely else []
-    for known, speedup in best.likely:
-        lines.append(
-            f"  {known.workload} ({known.source}): {known.share:.2f} of the fresh examples at "
-            f"e = {known.echo_factor:g}, so {speedup:.2f} times faster"
-        )
-    lines.append(
-        "Tune the learning rate again: the best one changes with e. Try also half this e; e above R costs time."
-    )
+    if best.echo_factor < int(timing.ratio * 10) / 10:
+        lines.append(f"e = R would be {timing.ratio:.1f}; nothing is known of e above {best.echo_factor:g}.")
+    lines += _known(best)
+    half = f" Try also e = {best.echo_factor / 2:g}." if best.echo_factor >= 2 else ""
+    lines.append(f"Tune the learning rate again: the best one changes with e.{half} e above R costs time.")
     refused = [choice.variant for choice in choices if choice.echo_factor == 1]
     return lines + [f"Not at {variant}: R is about 1 or below there." for variant in refused]
+
+
+def _known(choice: Choice) -> list[str]:
+    lines = ["What has been measured elsewhere, between the echo factors tried there:"] if choice.likely else []
+    for known, speedup in choice.likely:
+        lines.append(
+            f"  {known.workload} ({known.source}): {known.share:.2f} of the fresh examples at "
+            f"e = {known.echo_factor:g}, so {speedup:.2f} times as fast"
+        )
+    return lines
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -203,12 +227,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--confirm", action="store_true", help="time the suggestion as well")
     flags = parser.parse_args(argv)
     try:
-        pipeline, step = load_config(flags.config)
+        report(*load_config(flags.config), flags.confirm)
+    except tf.errors.OpError as error:
+        print(f"error: the pipeline failed: {in_one_line(error)}", file=sys.stderr)
+        return 1
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    report(pipeline, step, flags.confirm)
     return 0
+
+
+def in_one_line(error: tf.errors.OpError) -> str:
+    """What TensorFlow says of an error, without the names of its nodes."""
+    return re.sub(r"\{\{.*?\}\}|\[Op:.*?\]", "", error.message).strip().partition("\n")[0].strip()
 
 
 def report(pipeline: Pipeline, step: Step, confirming: bool) -> None:
@@ -232,6 +263,7 @@ def load_config(path: Path) -> tuple[Pipeline, Step]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file")
+    sys.path.insert(0, str(path.parent.resolve()))  # for what it imports from beside it
     names = runpy.run_path(str(path))
     for name in ("pipeline", "step"):
         if not callable(names.get(name)):

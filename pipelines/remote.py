@@ -19,6 +19,7 @@ import tensorflow as tf
 
 PIECE_BYTES = 16 * 1024
 RECORDS_AT_A_TIME = 32
+TIMEOUT_SECONDS = 60
 
 
 @contextmanager
@@ -45,12 +46,13 @@ def read_records(urls: Sequence[str]) -> tf.data.Dataset:
     """The serialised records of TFRecord files, [] string each, file after file, each one read as it arrives.
 
     The lengths of records are checked, their checksums are not. Iterating raises tf.errors.DataLossError or
-    tf.errors.UnknownError where a file ends within a record or cannot be read.
+    tf.errors.UnknownError where a file ends before its end or within a record, cannot be read, or nothing arrives for a
+    minute.
     """
 
     def groups() -> Iterator[np.ndarray]:
         for url in urls:
-            with urllib.request.urlopen(url) as response:
+            with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
                 group: list[bytes] = []
                 for record in _records(response):
                     group.append(record)
@@ -59,6 +61,8 @@ def read_records(urls: Sequence[str]) -> tf.data.Dataset:
                         group = []
                 if group:
                     yield np.array(group, dtype=object)
+                if response.length:
+                    raise EOFError(f"{url} ended {response.length} bytes before its end: the connection was closed")
 
     return tf.data.Dataset.from_generator(groups, output_signature=tf.TensorSpec([None], tf.string)).unbatch()
 

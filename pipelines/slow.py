@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from pipelines.echo import has_fixed_shapes
 from pipelines.stages import Example
 
 
@@ -19,7 +20,8 @@ class Storage:
 
     A request takes `latency_seconds + request_examples / examples_per_second`, times a factor drawn for each request
     evenly from 1 - jitter to 1 + jitter, a function of `seed` and the request's number. After every
-    `stall_every_seconds` of delivering, the storage stands still for `stall_seconds`.
+    `stall_every_seconds` of delivering, the storage stands still for `stall_seconds`. Its client reads ahead by
+    `ahead_seconds`: nobody asking for so long costs nothing, which also makes up for delays of a busy machine.
     """
 
     examples_per_second: float
@@ -28,6 +30,7 @@ class Storage:
     jitter: float = 0.0
     stall_seconds: float = 0.0
     stall_every_seconds: float = 0.0
+    ahead_seconds: float = 0.1
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -37,7 +40,7 @@ class Storage:
             raise ValueError(f"request_examples must be >= 1, got {self.request_examples}")
         if not 0 <= self.jitter <= 1:
             raise ValueError(f"jitter must be 0 to 1, got {self.jitter}")
-        for name in ("latency_seconds", "stall_seconds", "stall_every_seconds"):
+        for name in ("latency_seconds", "stall_seconds", "stall_every_seconds", "ahead_seconds"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
         if self.stall_seconds and not self.stall_every_seconds:
@@ -63,8 +66,6 @@ class Storage:
 
 PLANNED_REQUESTS = 10_000
 """Durations are drawn this many at a time; a longer run meets the same ones again."""
-CATCH_UP_SECONDS = 0.1
-"""Delays up to this long, as a busy machine makes them, are made up for by the next requests."""
 
 
 class _Clock:
@@ -72,14 +73,15 @@ class _Clock:
 
     def __init__(self, storage: Storage) -> None:
         self._durations = storage.durations(PLANNED_REQUESTS)
+        self._ahead_seconds = storage.ahead_seconds
         self._requests = 0
-        self._due = 0.0
+        self._due: float | None = None
 
     def next_due(self, now: float) -> float:
-        """When the request that starts now has been delivered; longer times in which nobody asked are lost."""
+        """When the request made now has been delivered; longer times in which nobody asked are lost."""
         seconds = float(self._durations[self._requests % PLANNED_REQUESTS])
         self._requests += 1
-        started = self._due if now - self._due < max(seconds, CATCH_UP_SECONDS) else now
+        started = now if self._due is None else max(self._due, now - self._ahead_seconds)
         self._due = started + seconds
         return self._due
 
@@ -87,13 +89,20 @@ class _Clock:
 def slow(examples: tf.data.Dataset, storage: Storage) -> tf.data.Dataset:
     """Delivers the examples as `storage` would, the time that reading them takes included where it is shorter.
 
-    Examples of varying shape must be asked for one at a time (`request_examples` of 1). Iterators that read ahead run
-    the sleeps in threads of theirs: delete them before the process ends, or it hangs (a property of TensorFlow).
+    Iterators that read ahead run the sleeps in threads of theirs: delete them before the process ends, or it hangs (a
+    property of TensorFlow).
     """
     clock = _Clock(storage)
+    # Examples of varying shape do not share a tensor: each waits by itself for the request that it is part of.
+    chunk_size = storage.request_examples if has_fixed_shapes(examples) else 1
+    chunks_a_request = storage.request_examples // chunk_size
+    due = np.float64(0)
 
-    def ask() -> np.float64:
-        return np.float64(clock.next_due(time.monotonic()))
+    def ask(chunk_number: np.int64) -> np.float64:
+        nonlocal due
+        if chunk_number % chunks_a_request == 0:
+            due = np.float64(clock.next_due(time.monotonic()))
+        return due
 
     def wait(due: np.float64) -> np.float64:
         time.sleep(max(0.0, float(due) - time.monotonic()))
@@ -103,5 +112,5 @@ def slow(examples: tf.data.Dataset, storage: Storage) -> tf.data.Dataset:
         with tf.control_dependencies([tf.numpy_function(wait, [due], tf.float64)]):
             return tf.nest.map_structure(tf.identity, chunk)
 
-    asked = tf.data.Dataset.counter().map(lambda _: tf.numpy_function(ask, [], tf.float64))
-    return tf.data.Dataset.zip(asked, examples.batch(storage.request_examples)).map(deliver).unbatch()
+    asked = tf.data.Dataset.counter().map(lambda number: tf.numpy_function(ask, [number], tf.float64))
+    return tf.data.Dataset.zip(asked, examples.batch(chunk_size)).map(deliver).unbatch()

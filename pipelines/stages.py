@@ -147,11 +147,15 @@ def split(stages: Stages, *, seed: int, augment: Transform) -> tuple[Transform, 
             batches = batched(shuffled(echo(items, factor, seed=seed), stages.shuffle_buffer))
         else:
             batches = batched(augment(shuffled(echo(items, factor, seed=seed), stages.shuffle_buffer)))
-        options = tf.data.Options()
-        options.deterministic = True
-        # Nothing is read ahead but what the settings say.
-        options.experimental_optimization.inject_prefetch = False
-        options.experimental_optimization.map_parallelization = False
-        return batches.prefetch(stages.prefetch).with_options(options)
+        return as_set(batches.prefetch(stages.prefetch) if stages.prefetch else batches)
 
     return upstream, downstream
+
+
+def as_set(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Keeps TensorFlow from reading ahead and from working in parallel where the settings do not say so."""
+    options = tf.data.Options()
+    options.deterministic = True
+    options.experimental_optimization.inject_prefetch = False
+    options.experimental_optimization.map_parallelization = False
+    return dataset.with_options(options)

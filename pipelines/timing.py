@@ -6,6 +6,7 @@ upstream batch, so that echoing is free up to e = R = t_upstream / t_downstream.
 
 import dataclasses
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipelines.echo import CHUNK
-from pipelines.stages import Example, Stages, Transform, split
+from pipelines.echo import CHUNK, has_fixed_shapes
+from pipelines.stages import Example, Stages, Transform, as_set, split
 
 Step = Callable[[Any], object]
 """Takes one SGD step on a batch of NumPy arrays and returns when it is done."""
@@ -39,7 +40,7 @@ class Timing:
 
     `upstream`: the stages before the echo point, for one upstream batch. `downstream`: those after it and the SGD
     step, for one batch of the step; `step`: the step alone. `echo` and `shuffle`: what these two stages add to each
-    batch of the step; they are part of `downstream` as far as the step does not hide them.
+    batch where nothing overlaps; they are part of `downstream` as far as the step does not hide them.
     """
 
     upstream: Seconds
@@ -91,19 +92,18 @@ def measure(
       rounds: how many.
     """
     upstream = split(stages, seed=seed, augment=augment)[0]
-    items = upstream(examples)
-    batches = items if stages.variant == "batch" else items.batch(stages.batch_size)
-    upstream_seconds = seconds_per_batch(batches, None, seconds, rounds)
+    upstream_seconds = _upstream_seconds(upstream(examples), stages, seconds, rounds)
     after = after_echo(examples, stages, augment=augment, seed=seed)
+    in_turns = dataclasses.replace(stages, read_ahead=0, prefetch=0)
 
     def drained(**changes: Any) -> float:
-        return seconds_per_batch(after(dataclasses.replace(stages, **changes)), None, seconds / 2, rounds).mean
+        return seconds_per_batch(after(dataclasses.replace(in_turns, **changes)), None, seconds / 2, rounds).mean
 
     neither = drained(echo_factor=1, shuffle_buffer=0, repeated_batch_buffer=0)
     echoed = drained(shuffle_buffer=0, repeated_batch_buffer=0)
     everything = drained()
     with iterating(after(stages)) as iterator:
-        batch = next(iterator)
+        batch = _wanted(iterator)
     return Timing(
         upstream=upstream_seconds,
         downstream=seconds_per_batch(after(stages), step, seconds, rounds),
@@ -111,6 +111,16 @@ def measure(
         echo=echoed - neither,
         shuffle=everything - echoed,
     )
+
+
+def _upstream_seconds(items: tf.data.Dataset, stages: Stages, seconds: float, rounds: int) -> Seconds:
+    """Times what passes the echo point, a batch of it; examples of varying shape do not wait in one tensor."""
+    items = as_set(items)
+    if stages.variant == "batch":
+        return seconds_per_batch(items, None, seconds, rounds)
+    if has_fixed_shapes(items):
+        return seconds_per_batch(items.batch(stages.batch_size), None, seconds, rounds)
+    return seconds_per_batch(items, None, seconds, rounds, items_a_batch=stages.batch_size)
 
 
 def downstream_seconds(
@@ -144,18 +154,25 @@ def hold(items: tf.data.Dataset, count: int) -> tf.data.Dataset:
     held = items.take(count).cache().repeat()
     with iterating(held) as iterator:
         for _ in range(count):
-            next(iterator)
+            _wanted(iterator)
     return held
 
 
-def seconds_per_batch(batches: tf.data.Dataset, step: Step | None, seconds: float, rounds: int) -> Seconds:
-    """Times reading batches, and taking a step on each if there is one."""
+def seconds_per_batch(
+    batches: tf.data.Dataset, step: Step | None, seconds: float, rounds: int, *, items_a_batch: int = 1
+) -> Seconds:
+    """Times reading batches, `items_a_batch` items of the dataset each, and taking a step on each if there is one.
+
+    Raises:
+      ValueError: the dataset ends.
+    """
     taken = []
     with iterating(batches) as iterator:
         for number in range(rounds + 1):
             count, started = 0, time.perf_counter()
             while count == 0 or time.perf_counter() - started < seconds:
-                batch = next(iterator)
+                for _ in range(items_a_batch):
+                    batch = _wanted(iterator)
                 if step is not None:
                     step(batch)
                 count += 1
@@ -164,6 +181,13 @@ def seconds_per_batch(batches: tf.data.Dataset, step: Step | None, seconds: floa
     each = [elapsed / count for elapsed, count in taken]
     mean = sum(elapsed for elapsed, _ in taken) / sum(count for _, count in taken)
     return Seconds(mean, min(each), max(each))
+
+
+def _wanted(iterator: Iterator[Any]) -> Any:
+    try:
+        return next(iterator)
+    except StopIteration:
+        raise ValueError("the pipeline ended while it was timed; make it endless: dataset.repeat()") from None
 
 
 @dataclass(frozen=True)
@@ -233,7 +257,8 @@ class Watch:
         return np.array(self._spans).reshape(-1, 2)
 
     def watch(self, items: tf.data.Dataset, chunk: int) -> tf.data.Dataset:
-        """Passes items on unchanged, `chunk` at a time."""
+        """Passes items on unchanged, `chunk` at a time, or one by one where their shapes vary."""
+        chunk = chunk if has_fixed_shapes(items) else 1
 
         def note(asked: np.ndarray) -> np.float64:
             self._spans.append((float(asked), time.perf_counter()))
@@ -261,6 +286,12 @@ def iterating(dataset: tf.data.Dataset) -> Iterator[Iterator[Any]]:
     holder = [dataset.as_numpy_iterator()]
     try:
         yield _Borrowed(holder)
+    except BaseException as error:
+        link: BaseException | None = error
+        while link is not None:  # the frames of an error hold the iterator as well
+            traceback.clear_frames(link.__traceback__)
+            link = link.__context__
+        raise
     finally:
         holder.clear()
 

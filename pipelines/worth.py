@@ -1,7 +1,7 @@
 """What echoed examples are worth, as measured: the fresh examples that training needs, over the baseline's.
 
-Read from results/paper/figures.csv (the paper's Figures 3 to 5, digitised) and from the tables of our own searches that
-`analysis` writes to results/small/.
+Read from the paper's digitised Figures 3 to 5 in results/published/figures.csv, and from the tables of our own searches
+that `analysis` writes to results/small/.
 """
 
 import csv
@@ -9,6 +9,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 RESULTS = Path(__file__).parents[1] / "results"
 PAPER_FIGURES = ("3", "4", "5")
@@ -29,29 +31,32 @@ class Worth:
 def load(results: Path = RESULTS) -> list[Worth]:
     """All results there are, the paper's first, at the default batch size where there are several."""
     found: dict[tuple, Worth] = {}
-    for path in (results / "paper" / "figures.csv", *(results / "small" / name for name in OUR_TABLES)):
+    for path in (results / "published" / "figures.csv", *(results / "small" / name for name in OUR_TABLES)):
         if path.exists():
-            source = "paper" if path.parent.name == "paper" else "ours, small scale"
+            source = "paper" if path.parent.name == "published" else "ours, small scale"
             with path.open(newline="") as file:
                 for worth in _worths(list(csv.DictReader(file)), source):
                     found.setdefault((worth.source, worth.workload, worth.variant, worth.echo_factor), worth)
     return list(found.values())
 
 
-def nearest(worths: Iterable[Worth], variant: str, echo_factor: float) -> list[Worth]:
-    """For each source and workload with this variant, its result at the factor nearest to `echo_factor`."""
-    best: dict[tuple[str, str], Worth] = {}
+def at(worths: Iterable[Worth], variant: str, echo_factor: float) -> list[Worth]:
+    """For each source and workload with this variant, what echoing with `echo_factor` is worth.
+
+    Between the factors that were tried, 1 among them, shares are interpolated over the logarithm of the factor; beyond
+    the largest one nothing is known, so it is that one's result.
+    """
+    tried: dict[tuple[str, str], dict[float, float]] = {}
     for worth in worths:
-        key = worth.source, worth.workload
-        if worth.variant == variant and (
-            key not in best or _distance(worth, echo_factor) < _distance(best[key], echo_factor)
-        ):
-            best[key] = worth
-    return list(best.values())
-
-
-def _distance(worth: Worth, echo_factor: float) -> float:
-    return abs(math.log(worth.echo_factor / echo_factor))
+        if worth.variant == variant:
+            tried.setdefault((worth.source, worth.workload), {1.0: 1.0})[worth.echo_factor] = worth.share
+    found = []
+    for (source, workload), shares in tried.items():
+        factors = sorted(shares)
+        factor = min(echo_factor, factors[-1])
+        share = float(np.interp(math.log(factor), np.log(factors), [shares[f] for f in factors]))
+        found.append(Worth(source, workload, variant, factor, share))
+    return found
 
 
 def _worths(rows: list[dict[str, str]], source: str) -> Iterable[Worth]:

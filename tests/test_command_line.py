@@ -134,20 +134,13 @@ def test_whole_way_inline(tmp_path, capsys):
         f"--config.{key}={value}" for key, value in OVERRIDES.items() if key not in ("batch_size", "shuffle_buffer")
     ]
     runs = f"--runs={tmp_path / 'runs'}"
-    assert (
-        run(
-            "--scale=smoke", "--panel=a", "--engine=inline", runs, *settings, "--config.budget_fresh_examples.batch=160"
-        )
-        == 0
-    )
-    assert (
-        run("--scale=smoke", "--panel=a", "--status", runs, *settings, "--config.budget_fresh_examples.batch=160") == 0
-    )
+    assert run("--scale=smoke", "--panel=a", "--engine=inline", runs, *settings) == 0
+    assert run("--scale=smoke", "--panel=a", "--status", runs, *settings) == 0
     assert "transformer_lm1b example-e2-b32-s100" in capsys.readouterr().out
     results = tmp_path / "results"
     assert collect.main(["--scale=smoke", runs, f"--results={results}"]) == 0
-    (results / "paper").mkdir()
-    (results / "paper" / "figures.csv").write_bytes(Path("results/paper/figures.csv").read_bytes())
+    (results / "published").mkdir()
+    (results / "published" / "figures.csv").write_bytes(Path("results/published/figures.csv").read_bytes())
     assert analysis_main("", analysis_figure3.ANALYSIS.make, ["--scale=smoke", f"--results={results}"]) == 0
     for name in ("figure3.png", "figure3.svg", "figure3.csv", "claims_figure3.md"):
         assert (results / "smoke" / name).stat().st_size > 100

@@ -83,7 +83,7 @@ def test_the_papers_numbers_and_verdicts():
     modelled = table[table["figure"] == "4 v1"]
     assert set(modelled["verdict"]) == {claims.HOLDS}
     timed_claims = table[(table["figure"] == "4 v3") & (table["workload"] == "ResNet-50 on ImageNet")]
-    assert timed_claims["verdict"].tolist() == [claims.HOLDS] * 3 + [claims.FAILS]
+    assert timed_claims["verdict"].tolist() == [claims.HOLDS] * 5
     assert set(table.loc[~table.index.isin([*modelled.index, *timed_claims.index]), "verdict"]) == {claims.NOT_RUN}
 
 
@@ -98,10 +98,11 @@ def test_claims_about_the_model_can_fail():
 
 def test_claims_about_seconds_can_fail():
     rising = "R = 6, wall-clock speed-up at e = 1 to 5: rises with e"
-    overhead = "seconds an upstream batch at e = 5 over e = 1: at most 5 % more"
-    assert verdicts(timed(e1=600.0, e2=310.0, e5=180.0))[[rising, overhead]].tolist() == [claims.HOLDS] * 2
+    overhead = "seconds an upstream batch grow from e = 1 to e = 5, by over 5 %: overhead"
+    found = verdicts(timed(e1=600.0, e2=310.0, e5=180.0))
+    assert found[[rising, overhead]].tolist() == [claims.HOLDS, claims.FAILS]
     slow = timed(e1=600.0, e2=310.0, e5=320.0).assign(batch_seconds=[6.0, 6.2, 6.4])
-    assert verdicts(slow)[[rising, overhead]].tolist() == [claims.FAILS] * 2
+    assert verdicts(slow)[[rising, overhead]].tolist() == [claims.FAILS, claims.HOLDS]
 
 
 def trials(path, study, fresh):
@@ -169,13 +170,13 @@ def test_a_timeline_that_was_not_recorded_says_what_to_run(tmp_path):
 
 
 def test_published_figure_is_drawn(tmp_path):
-    (tmp_path / "paper").mkdir()
+    (tmp_path / "published").mkdir()
     for name in ("figures.csv", "figure4_walltime.csv"):
-        (tmp_path / "paper" / name).write_bytes((load.RESULTS / "paper" / name).read_bytes())
+        (tmp_path / "published" / name).write_bytes((load.RESULTS / "published" / name).read_bytes())
     told = figure4.make(tmp_path, load.PUBLISHED)
     assert "3.25x" in told
     for name in ("figure4.png", "figure4_timed.svg", "figure4.csv", "claims_figure4.md"):
-        assert (tmp_path / "paper" / name).stat().st_size > 100
+        assert (tmp_path / "published" / name).stat().st_size > 100
 
 
 @pytest.mark.parametrize("module", ["experiments.wall_clock", "experiments.timeline", "experiments.advise"])

@@ -11,7 +11,7 @@ import pytest
 from analysis import bootstrap, claims, curves, figure5, figure6, figure7, figure8, load, plots, reach, report, space
 
 RESULTS = Path("results")
-TABLE = pd.read_csv(RESULTS / "paper" / "figures.csv")
+TABLE = pd.read_csv(RESULTS / "published" / "figures.csv")
 SPACE = {
     "learning_rate": {"scale": "log", "low": 0.01, "high": 1.0},
     "momentum": {"scale": "reverse_log", "low": 0.9, "high": 0.999},
@@ -79,7 +79,7 @@ def test_published_groups_are_labelled_with_their_setting():
 
 
 def test_published_best_values_are_drawn_as_tabulated():
-    table = pd.read_csv(RESULTS / "paper" / "final_quality.csv")
+    table = pd.read_csv(RESULTS / "published" / "final_quality.csv")
     sheet = figure8.draw([("published", load.published(RESULTS, 8))])
     for ax, workload in zip(sheet.axes, ("transformer_lm1b", "resnet50_imagenet"), strict=True):
         values = table.loc[table["workload"] == workload, "best_value"].tolist()
@@ -184,7 +184,7 @@ def test_claims_of_figure_7_on_made_up_bars():
 
 
 def keys(variant="baseline", factor=1.0, workload="transformer_lm1b"):
-    return dict(zip(load.STUDY_KEYS, [workload, variant, factor, 32, 100, 0, True], strict=True))
+    return dict(zip(load.STUDY_KEYS, [workload, variant, factor, 32, 100, 0, 500, True], strict=True))
 
 
 def trials(rows, **study):
@@ -236,7 +236,7 @@ def test_all_trials_infeasible_or_never_measured_leave_no_number():
     assert np.isnan(row["mean_best_value"])
     assert np.isnan(bootstrap.resampled_means(nothing, studies(), "best_metric", goals=["min"], resamples=5)).all()
     figure = curves.draw(curves.curves(measurements([]), reach.winners(nothing)), studies())
-    assert "target not reached" in figure.axes[0].get_legend().get_texts()[0].get_text()
+    assert "no winner" in figure.axes[0].get_legend().get_texts()[0].get_text()
     space.draw(nothing, studies(), reach.winners(nothing))
     assert "nan" in report.describe_best(reach.best_values(nothing, studies()))
 
@@ -263,11 +263,11 @@ def measurements(rows):
     return pd.DataFrame(table).iloc[1:]
 
 
-def test_mean_curve_interpolates_uneven_evaluations_up_to_the_first_end():
+def test_mean_curve_interpolates_uneven_evaluations_and_keeps_ended_lines_where_they_ended():
     lines = [np.array([[10, 4.0], [20, 2.0], [30, 1.0]]), np.array([[15, 5.0], [25, 3.0], [60, 1.0]])]
     x, mean, deviation = curves.mean_curve(lines)
-    assert x.tolist() == [15, 20, 25, 30]
-    expected = np.array([[3.0, 2.0, 1.5, 1.0], [5.0, 4.0, 3.0, 3.0 - 2.0 * 5 / 35]])
+    assert x.tolist() == [15, 20, 25, 30, 60]
+    expected = np.array([[3.0, 2.0, 1.5, 1.0, 1.0], [5.0, 4.0, 3.0, 3.0 - 2.0 * 5 / 35, 1.0]])
     np.testing.assert_allclose(mean, expected.mean(axis=0))
     np.testing.assert_allclose(deviation, expected.std(axis=0))
 
@@ -321,6 +321,49 @@ def test_resampling_keeps_to_searches_and_leaves_infeasible_trials_out():
 def test_resampling_makes_a_draw_without_result_again():
     outcomes = np.array([np.nan, np.nan, np.nan, 7.0])
     assert (bootstrap.resampled_best(outcomes, "min", 100, np.random.default_rng(0)) == 7).all()
+
+
+def test_a_bounded_trial_has_no_outcome_in_a_draw_and_the_share_of_decided_draws_is_told():
+    rows = [(search, i, "bounded", None, None) for search in (0, 1) for i in (1, 2)]
+    table = trials([(0, 0, "complete", 100, None), (1, 0, "complete", 100, None), *rows])
+    column = "fresh_examples_to_target"
+    assert (bootstrap.resampled_means(table, studies(), column, goals=["min"], resamples=50) == 100).all()
+    np.testing.assert_allclose(bootstrap.decided(table, studies(), column), [(1 - (2 / 3) ** 3) ** 2])
+    infeasible = pd.concat([table, trials([(0, 3, "infeasible", None, None)])])
+    np.testing.assert_allclose(bootstrap.decided(infeasible, studies(), column), [(1 - (2 / 3) ** 3) ** 2])
+
+
+@pytest.mark.parametrize(
+    ("workload", "better", "worse"), [("transformer_lm1b", 3.8009, 3.8011), ("resnet50_imagenet", 0.7657, 0.7655)]
+)
+def test_claims_about_final_quality_can_fail(workload, better, worse):
+    bars = load.published(RESULTS, 8)
+    of_batch = (bars["workload"] == workload) & (bars["variant"] == "batch")
+    for value, verdict in ((better, "holds"), (worse, "does not hold")):
+        changed = bars.assign(mean_best_value=bars["mean_best_value"].where(~of_batch, value))
+        table = claims.check(figure8.claims(), bars, changed, "", column="mean_best_value")
+        told = table[table["claim"].str.contains("batch") & (table["workload"] == plots.WORKLOADS[workload])]
+        assert told["verdict"].tolist() == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("figure", "claim", "means"),
+    [
+        (figure5, "larger batch, baseline", {2: 99, 4: 100, 8: 101, 16: 102}),
+        (figure6, "batch echoing / baseline: never rises", {64: 80.0, 256: 81.5, 1024: 83.0, 4096: 84.5}),
+    ],
+)
+def test_slack_does_not_add_up_to_the_opposite_of_a_claim(figure, claim, means):
+    rows = []
+    if figure is figure5:
+        for size in (32, 128):
+            rows += [("baseline", 1, size, 100, 0, 97), *(("example", e, size, 100, 0, m) for e, m in means.items())]
+    else:
+        for size, mean in means.items():
+            rows += [("baseline", 1, size, 100, 0, 100), ("batch", 2, size, 100, 0, mean)]
+    table = claims.check(figure.claims(), load.published(RESULTS, figure.ANALYSIS.number), bars(*rows), "")
+    told = table[table["claim"].str.contains(claim) & (table["workload"] == "Transformer on LM1B")]
+    assert told["verdict"].tolist() == ["does not hold"]
 
 
 def test_claims_tell_how_often_they_hold_when_resampled():

@@ -45,7 +45,7 @@ def made_up(study, result):
 
 def write_results(folder, studies, result_of):
     found = [made_up(study, result_of(study)) for study in studies]
-    shutil.copytree(Path("results") / "paper", folder / "paper")
+    shutil.copytree(Path("results") / "published", folder / "published")
     for i, name in enumerate(("trials", "measurements")):
         load.update_table(folder / "small", name, pd.DataFrame([row for made in found for row in made[i]]))
     load.update_table(folder / "small", "studies", pd.DataFrame([made[2] for made in found]))
@@ -100,6 +100,23 @@ def test_a_figure_with_a_study_missing_is_not_drawn(drawn, tmp_path):
     assert not figure.ANALYSIS.has_results(tmp_path, "small")
     with pytest.raises(load.ResultsError, match=rf"experiments\.figure{number}"):
         figure.ANALYSIS.make(tmp_path, "small")
+
+
+def test_studies_of_different_targets_are_not_compared(drawn, tmp_path):
+    _, figure, results, _ = drawn
+    shutil.copytree(results, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "small" / "studies.csv"
+    table = pd.read_csv(path)
+    table.loc[0, "target"] = 3.0
+    table.to_csv(path, index=False)
+    with pytest.raises(load.ResultsError, match="different targets"):
+        figure.ANALYSIS.make(tmp_path, "small")
+
+
+def test_studies_without_the_bound_are_found(tmp_path):
+    studies = figure7.ANALYSIS.experiment.studies(workloads.load("transformer_lm1b", "small"), bound=False)
+    write_results(tmp_path, studies, expected)
+    assert figure7.ANALYSIS.has_results(tmp_path, "small")
 
 
 def test_all_draws_what_has_results(tmp_path, monkeypatch):

@@ -11,7 +11,8 @@ on the baseline alone, then frozen: single trials and a coarse search found the 
 momenta (0.8 to 0.92) and late decays, and the target of 0.5 is slightly worse than what good baseline trials reach
 within the budget of 51,200 images (0.5 to 0.6). Five searches of 10 feasible trials then gave the baseline a mean of
 29,120 images, 27,200 to 30,400 (a spread of 11 %; the paper's is 15 %). That is 15 epochs, where the paper takes 64;
-the shuffle buffer holds 20 % of the training set, the paper's 8 %.
+the shuffle buffer holds 20 % of the training set, the paper's 8 %. Figure 4's budgets are the 1,600 updates of e = 2
+for every larger e too, as the paper's are its 110,000.
 
 At other batch sizes the rates move with the square root of the batch, which no run has looked at yet, and the budget at
 the largest grows as much as the paper's does.
@@ -77,6 +78,7 @@ def _paper(c: ConfigDict) -> None:
         "e3-b1024": {"budget_fresh_examples": {"example_before_augmentation": 36_667 * 1024}},
         "e4-b1024": {"budget_fresh_examples": {"example_before_augmentation": 27_500 * 1024}},
         "e5-b1024": {"budget_fresh_examples": {"example_before_augmentation": 22_000 * 1024}},
+        "e6-b1024": {"budget_fresh_examples": {"example_before_augmentation": 18_333 * 1024}},
         "b16384": {
             "budget_fresh_examples": budgets(
                 baseline=12_000 * 16384, batch=11_000 * 16384, after=11_000 * 16384, before=9_000 * 16384
@@ -111,6 +113,10 @@ def _small(c: ConfigDict) -> None:
     c.fixed_budget_fresh_examples = 51_200
     c.batch_sizes = {"figure6": (16, 64, 256, 1024)}
     c.at = {
+        "e3-b64": {"budget_fresh_examples": {"example_before_augmentation": 34_133}},
+        "e4-b64": {"budget_fresh_examples": {"example_before_augmentation": 25_600}},
+        "e5-b64": {"budget_fresh_examples": {"example_before_augmentation": 20_480}},
+        "e6-b64": {"budget_fresh_examples": {"example_before_augmentation": 17_067}},
         "b16": {"eval_every_steps": 100, "search_space": _rates(0.075, 0.5), "seconds_per_update": 0.008},
         "b256": {"eval_every_steps": 6, "search_space": _rates(0.3, 2.0), "seconds_per_update": 0.088},
         "b1024": {
