@@ -68,7 +68,8 @@ def _timed(workload: str) -> list[Claim]:
         return _listed(speedups), all(a < b for a, b in itertools.pairwise(speedups))
 
     def fresh_rises(bars: Bars) -> tuple[str, bool]:
-        speedups = _speedups(bars, workload)["fresh_speedup"]
+        means = _rows(bars, workload).set_index("echo_factor")["mean_fresh_examples"].sort_index()[:5.0]
+        speedups = means[1.0] / means
         return _listed(speedups), all(a < b for a, b in itertools.pairwise(speedups))
 
     def less_than_fresh(bars: Bars) -> tuple[str, bool]:
@@ -85,7 +86,7 @@ def _timed(workload: str) -> list[Claim]:
         return f"{growth:+.1%}", growth > 0.05
 
     return [
-        Claim("4 v3", workload, "fresh-example speed-up at e = 1 to 5: rises with e", fresh_rises),
+        Claim("4 v3", workload, "fresh-example speed-up, e up to 5: rises with e", fresh_rises),
         Claim("4 v3", workload, "R = 6, wall-clock speed-up at e = 1 to 5: rises with e", rises),
         Claim("4 v3", workload, "wall-clock / fresh-example speed-up: at most 1 (within 2 %)", less_than_fresh),
         Claim("4 v3", workload, "wall-clock speed-up at R = 6, e = 5: at least 3", three_times),

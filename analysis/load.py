@@ -53,14 +53,22 @@ def table(results: Path, scale: str, name: str) -> pd.DataFrame:
     """
     path = _path(results / scale, name)
     try:
-        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        return _read(path)
     except FileNotFoundError as error:
         raise ResultsError(
             f"{path} is missing; run `python -m experiments.figure3 --scale={scale}`, "
             f"then `python -m analysis.collect --scale={scale}`"
         ) from error
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        rows = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
-        raise ResultsError(f"{path} is damaged ({error}); restore it or collect it again") from error
+        raise ResultsError(f"{path} is damaged ({error}); restore it, or remove it and collect it again") from error
+    if missing := set(STUDY_KEYS) - set(rows):
+        raise ResultsError(f"{path} has no column {min(missing)}; restore it, or remove it and collect it again")
+    return rows
 
 
 def of_studies(rows: pd.DataFrame, studies: Iterable[Study]) -> pd.DataFrame:
@@ -73,7 +81,7 @@ def update_table(folder: Path, name: str, rows: pd.DataFrame) -> None:
     """Puts rows into a table, in place of those that it has of the same studies."""
     path = _path(folder, name)
     if path.exists():
-        old = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        old = _read(path)
         new_studies = pd.MultiIndex.from_frame(rows[STUDY_KEYS])
         rows = pd.concat([old[~pd.MultiIndex.from_frame(old[STUDY_KEYS]).isin(new_studies)], rows])
     order = [key for key in (*STUDY_KEYS, "search", "trial", "sgd_steps") if key in rows]

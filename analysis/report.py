@@ -65,7 +65,7 @@ def _interval(bars: pd.DataFrame, form: str) -> dict[str, list[str]]:
     ends = zip(bars["interval_low"], bars["interval_high"], strict=True)
     return {
         "95 % when resampled": [f"{form.format(low)} - {form.format(high)}" for low, high in ends],
-        "draws decided": bars["interval_decided"].map("{:.0%}".format),
+        "draws decided": [f"{share:.0%}" for share in bars["interval_decided"]],
     }
 
 

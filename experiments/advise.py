@@ -13,7 +13,7 @@ import sys
 from experiments import engine, workloads
 from experiments.command_line import Parser, positive_float
 from experiments.figure4 import earliest
-from experiments.study import ConfigError, make_study
+from experiments.study import ConfigError, EngineError, make_study
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,7 +28,8 @@ def main(argv: list[str] | None = None) -> int:
         config = workloads.load(flags.workload, flags.scale)
         study = make_study(config, earliest(config), 2)
         os.environ.update(engine.worker_environment(flags.scale))
-        from experiments.training import Training  # imports JAX and TensorFlow
+        from experiments import trial  # imports JAX and TensorFlow
+        from experiments.training import Training
         from pipelines import advise
 
         training = Training(study)
@@ -40,8 +41,9 @@ def main(argv: list[str] | None = None) -> int:
         pipeline = advise.Pipeline(
             examples, study.batch_size, study.shuffle_buffer, training.augment if training.augments else None
         )
-        advise.report(pipeline, training.step, flags.confirm)
-    except (ConfigError, OSError, ValueError) as error:
+        with trial.pipeline_errors(study):
+            advise.report(pipeline, training.step, flags.confirm)
+    except (ConfigError, EngineError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

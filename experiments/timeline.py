@@ -15,7 +15,7 @@ from pathlib import Path
 from experiments import engine, workloads
 from experiments.command_line import Parser, positive_float
 from experiments.figure4 import earliest
-from experiments.study import ConfigError, Study, make_study
+from experiments.study import ConfigError, EngineError, Study, make_study
 
 COLUMNS = ("workload", "variant", "echo_factor", "ratio", "side", "start_seconds", "end_seconds")
 UPSTREAM_BATCHES = 48
@@ -23,14 +23,16 @@ UPSTREAM_BATCHES = 48
 
 def record(study: Study, ratio: float, downstream: float, updates: int) -> list[dict]:
     """Runs `updates` updates behind a source slowed down to R = `ratio`; a row a span."""
-    from experiments.training import Training  # imports JAX and TensorFlow
+    from experiments import trial  # imports JAX and TensorFlow
+    from experiments.training import Training
     from pipelines import timing
 
     training, watch = Training(study), timing.Watch()
     training.warm_up()
     slow = training.slowed_down(ratio * downstream)
     batches = training.batches(slow, lambda items: watch.watch(items, study.batch_size))
-    run = timing.drive(batches, training.step, updates)
+    with trial.pipeline_errors(study):
+        run = timing.drive(batches, training.step, updates)
     first_batch = run.started + run.fill_seconds
     sides = {"upstream": watch.spans - first_batch, "downstream": run.steps - run.fill_seconds}
     rows = []
@@ -61,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
 
         downstream = Training(studies[-1]).downstream_seconds()
         runs = [record(s, flags.ratio, downstream, round(UPSTREAM_BATCHES * s.echo_factor)) for s in studies]
-    except (ConfigError, OSError, ValueError) as error:
+    except (ConfigError, EngineError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     path = flags.results / flags.scale / "timeline.csv"

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import json
 import math
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -147,8 +146,8 @@ def pipeline_errors(study: Study) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        line = re.sub(r"^\{\{.*?\}\} ", "", error.message.splitlines()[0]).removesuffix(" [Op:IteratorGetNext] name: ")
-        raise EngineError(f"{study.name}: the input pipeline failed: {line}; finished trials are kept") from None
+        told = stages.in_one_line(error)
+        raise EngineError(f"{study.name}: the input pipeline failed: {told}; finished trials are kept") from None
 
 
 def device() -> dict[str, str]:

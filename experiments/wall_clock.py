@@ -22,7 +22,7 @@ from experiments import engine, workloads
 from experiments import search as quasi_random
 from experiments.command_line import Parser, positive, positive_float
 from experiments.figure4 import PANELS, studies
-from experiments.study import ConfigError, Study
+from experiments.study import ConfigError, EngineError, Study
 
 KEYS = ("workload", "variant", "echo_factor", "ratio", "rerun")
 RATIO = 6.0
@@ -140,7 +140,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; what was timed is kept", file=sys.stderr)
         return 130
-    except (ConfigError, NoTrial, OSError) as error:
+    except (ConfigError, EngineError, NoTrial, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -154,14 +154,16 @@ def time_studies(listed: list[Study], wanted: list[float], ratios: list[float], 
     timed = [study for study in listed if study.echo_factor in wanted]
     chosen = [chosen_trial(folder / "trials.csv", study) for study in timed]
     os.environ.update(engine.worker_environment(listed[0].scale))
-    from experiments.training import Training  # imports JAX and TensorFlow
+    from experiments import trial  # imports JAX and TensorFlow
+    from experiments.training import Training
 
     for number in range(reruns):
         downstream = Training(listed[-1]).downstream_seconds()
         for study, trial_of_search in zip(timed, chosen, strict=True):
-            for row in rerun(study, trial_of_search, ratios, downstream, number):
-                save(folder / "wall_clock.csv", [row])
-                print(describe(row), flush=True)
+            with trial.pipeline_errors(study):
+                for row in rerun(study, trial_of_search, ratios, downstream, number):
+                    save(folder / "wall_clock.csv", [row])
+                    print(describe(row), flush=True)
 
 
 def describe(row: dict) -> str:

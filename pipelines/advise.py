@@ -9,7 +9,6 @@ one to copy. From Python: `print(advise(pipeline, step))`. For workloads of this
 """
 
 import argparse
-import re
 import runpy
 import sys
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from statistics import fmean
 import tensorflow as tf
 
 from pipelines import worth
-from pipelines.stages import Stages, Transform, split
+from pipelines.stages import Stages, Transform, in_one_line, split
 from pipelines.timing import Step, Timing, measure, model_seconds, overlapping, seconds_per_batch
 from pipelines.worth import Worth
 
@@ -235,11 +234,6 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def in_one_line(error: tf.errors.OpError) -> str:
-    """What TensorFlow says of an error, without the names of its nodes."""
-    return re.sub(r"\{\{.*?\}\}|\[Op:.*?\]", "", error.message).strip().partition("\n")[0].strip()
 
 
 def report(pipeline: Pipeline, step: Step, confirming: bool) -> None:

@@ -10,6 +10,7 @@ Every variant holds exactly one buffer of examples, of the same size, so that no
 example echoing moves the baseline's shuffle buffer behind the echo stage, batch echoing leaves it where it was.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -150,6 +151,11 @@ def split(stages: Stages, *, seed: int, augment: Transform) -> tuple[Transform, 
         return as_set(batches.prefetch(stages.prefetch) if stages.prefetch else batches)
 
     return upstream, downstream
+
+
+def in_one_line(error: tf.errors.OpError) -> str:
+    """What TensorFlow says of an error in a pipeline, without the names of its nodes."""
+    return re.sub(r"\{\{.*?\}\}|\[Op:.*?\]( name:)?", "", error.message).strip().partition("\n")[0].strip()
 
 
 def as_set(dataset: tf.data.Dataset) -> tf.data.Dataset:

@@ -43,8 +43,8 @@ def load(results: Path = RESULTS) -> list[Worth]:
 def at(worths: Iterable[Worth], variant: str, echo_factor: float) -> list[Worth]:
     """For each source and workload with this variant, what echoing with `echo_factor` is worth.
 
-    Between the factors that were tried, 1 among them, shares are interpolated over the logarithm of the factor; beyond
-    the largest one nothing is known, so it is that one's result.
+    Between the factors that were tried, 1 among them, shares are interpolated, both on log scales; beyond the largest
+    one nothing is known, so it is that one's result.
     """
     tried: dict[tuple[str, str], dict[float, float]] = {}
     for worth in worths:
@@ -54,7 +54,7 @@ def at(worths: Iterable[Worth], variant: str, echo_factor: float) -> list[Worth]
     for (source, workload), shares in tried.items():
         factors = sorted(shares)
         factor = min(echo_factor, factors[-1])
-        share = float(np.interp(math.log(factor), np.log(factors), [shares[f] for f in factors]))
+        share = math.exp(np.interp(math.log(factor), np.log(factors), np.log([shares[f] for f in factors])))
         found.append(Worth(source, workload, variant, factor, share))
     return found
 

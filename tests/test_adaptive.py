@@ -1,4 +1,5 @@
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ class Script:
     def __init__(self, plan):
         self._plan, self._next, self.waited, self.stopped = iter(plan), 0, 0, False
 
-    def __call__(self, dataset, size):
+    def __call__(self, dataset, size, count):
         return self
 
     def ready(self):
@@ -89,7 +90,43 @@ def test_every_item_comes_and_counts_are_exact():
     first, copies = np.unique([batch[0] for batch in given], return_counts=True)
     np.testing.assert_array_equal(first, np.arange(0, 200, 5))
     assert copies.max() <= 3
-    assert (stage.fresh_items, stage.echoed_items) == (40, len(given) - 40)
+    assert (stage.read_items, stage.fresh_items, stage.echoed_items) == (40, 40, len(given) - 40)
+
+
+def test_what_was_read_ahead_is_counted_and_nothing_more_is_read():
+    read = []
+    upstream = tf.data.Dataset.range(100).map(lambda i: tf.numpy_function(lambda n: read.append(n) or n, [i], tf.int64))
+    stage = AdaptiveEcho(1, read_ahead=4)
+    with iterating(stage.echo(upstream.map(lambda i: tf.ensure_shape(i, [])))) as items:
+        assert [next(items) for _ in range(6)] == list(range(6))
+        time.sleep(0.3)
+    assert stage.fresh_items == 6
+    assert stage.read_items <= 6 + 4 + 1
+    assert len(read) <= stage.read_items + 1
+
+
+def test_each_iteration_fills_its_buffers():
+    stage = AdaptiveEcho(5, fill=8)
+    items = stage.echo(tf.data.Dataset.range(8))
+    for _ in range(2):
+        with iterating(items) as iterator:
+            assert [next(iterator) for _ in range(8)] == list(range(8))
+
+
+def test_a_stalled_upstream_does_not_hold_up_the_end(monkeypatch):
+    monkeypatch.setattr(adaptive, "STOP_SECONDS", 0.1)
+    stalled = threading.Event()
+
+    def items():
+        yield 1
+        stalled.wait(20)
+
+    upstream = tf.data.Dataset.from_generator(items, output_signature=tf.TensorSpec([], tf.int64))
+    started = time.monotonic()
+    with iterating(AdaptiveEcho(1).echo(upstream)) as iterator:
+        next(iterator)
+    assert time.monotonic() - started < 10
+    stalled.set()
 
 
 def test_an_error_upstream_reaches_the_reader():

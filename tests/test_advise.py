@@ -33,11 +33,41 @@ def test_the_factor_is_the_ratio_and_one_where_echoing_cannot_pay(upstream, fact
     assert choice.ideal_speedup == pytest.approx(ideal)
 
 
-def test_likely_speedups_follow_from_results_at_their_own_factor():
-    choice = choose("example", timing(5.0, 1.0), KNOWN)
-    assert choice.likely == ((KNOWN[1], pytest.approx(1 / 0.3)),)
-    assert choose("example", timing(1.5, 1.0), KNOWN).likely == ((KNOWN[0], pytest.approx(1.5 / (2 * 0.5))),)
-    assert choose("batch", timing(5.0, 1.0), KNOWN).likely == ((KNOWN[2], pytest.approx(1 / 0.7)),)
+def test_likely_speedups_follow_from_results_at_the_factor():
+    assert choose("example", timing(4.0, 1.0), KNOWN).likely == ((KNOWN[1], pytest.approx(1 / 0.3)),)
+    ((between, speedup),) = choose("example", timing(1.5, 1.0), KNOWN).likely
+    assert (between.echo_factor, between.share) == (1.5, pytest.approx(1 / 1.5))  # at e = 2 echoed data are as fresh
+    assert speedup == pytest.approx(1.5)
+    assert choose("batch", timing(4.0, 1.0), KNOWN).likely == ((KNOWN[2], pytest.approx(1 / 0.7)),)
+
+
+def test_the_factor_is_none_that_nobody_has_tried():
+    choice = choose("example", timing(200.0, 1.0), KNOWN)
+    assert choice.echo_factor == 4
+    assert "e = R would be 200.0; nothing is known of e above 4" in str(Advice((choice,)))
+    assert choose("example", timing(200.0, 1.0), []).echo_factor == 200
+
+
+def test_a_place_where_echoing_cannot_pay_comes_last(monkeypatch):
+    monkeypatch.setattr(worth, "load", lambda results: [Worth("paper", "a", "batch", 2.0, 0.999)])
+    times = {"example": timing(0.5, 1.0), "batch": timing(1.3, 1.0)}
+    monkeypatch.setattr(advise_module, "measure", lambda examples, stages, step, **_: times[stages.variant])
+    pipeline = Pipeline(tf.data.Dataset.range(10).repeat(), batch_size=4, shuffle_buffer=8)
+    advice = advise(pipeline, lambda batch: None)
+    assert advice.best is not None
+    assert advice.best.variant == "batch"
+
+
+def test_idle_time_that_known_results_do_not_pay_for_is_told():
+    useless = Advice((choose("batch", timing(4.0, 1.0), [Worth("paper", "a", "batch", 4.0, 1.05)]),))
+    assert useless.best is None
+    assert "echoed data were of no use" in str(useless)
+    assert "0.95 times as fast" in str(useless)
+
+
+def test_half_a_small_factor_is_not_suggested():
+    assert "Try also" not in str(Advice((choose("example", timing(1.5, 1.0), KNOWN),)))
+    assert "Try also e = 1.5" in str(Advice((choose("example", timing(3.0, 1.0), KNOWN),)))
 
 
 def test_the_report_says_when_not_to_echo():
@@ -47,12 +77,12 @@ def test_the_report_says_when_not_to_echo():
 
 
 def test_the_report_names_place_factor_and_results():
-    advice = Advice((choose("example", timing(5.0, 1.0), KNOWN), choose("batch", timing(0.9, 1.0), KNOWN)))
+    advice = Advice((choose("example", timing(4.0, 1.0), KNOWN), choose("batch", timing(0.9, 1.0), KNOWN)))
     told = str(advice)
     assert advice.best is advice.choices[0]
-    assert "idles 80% of the time" in told
-    assert "(example), e = 5." in told
-    assert "a (paper): 0.30 of the fresh examples at e = 4, so 3.33 times faster" in told
+    assert "idles 75% of the time" in told
+    assert "(example), e = 4." in told
+    assert "a (paper): 0.30 of the fresh examples at e = 4, so 3.33 times as fast" in told
     assert "Not at batch" in told
 
 
@@ -100,6 +130,37 @@ def test_command_line_on_a_file(tmp_path, capsys, monkeypatch):
     told = capsys.readouterr().out
     for variant in ("example_before_augmentation", "example_after_augmentation", "batch"):
         assert re.search(rf"^{variant} +\d", told, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "named"),
+    [
+        ('tf.data.Dataset.range(30).map(lambda i: {"index": i})', "make it endless: dataset.repeat()"),
+        ('tf.data.Dataset.range(0).map(lambda i: {"index": i})', "make it endless: dataset.repeat()"),
+        (
+            'tf.data.Dataset.range(10**6).map(lambda i: {"index": tf.gather(tf.range(20), i)})',
+            "the pipeline failed",
+        ),
+    ],
+)
+def test_a_pipeline_that_ends_or_fails_is_one_line(dataset, named, tmp_path, capsys, monkeypatch):
+    file = tmp_path / "mine.py"
+    endless = 'tf.data.Dataset.range(100).map(lambda i: {"index": i}).repeat()'
+    file.write_text(CONFIG.replace(endless, dataset))
+    short = advise_module.advise
+    monkeypatch.setattr(advise_module, "advise", lambda *parts: short(*parts, seconds=0.02, rounds=1))
+    assert main([f"--config={file}"]) == 1
+    error = capsys.readouterr().err.splitlines()
+    assert [line for line in error if line.startswith("error: ")] == error[-1:]
+    assert named in error[-1]
+
+
+def test_a_file_imports_from_beside_it(tmp_path):
+    (tmp_path / "beside_it.py").write_text("SIZE = 4")
+    (tmp_path / "mine.py").write_text(
+        "import beside_it\n" + CONFIG.replace("batch_size=4", "batch_size=beside_it.SIZE")
+    )
+    assert advise_module.load_config(tmp_path / "mine.py")[0].batch_size == 4
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,13 @@ def verdicts(ours):
 
 
 def timed(**seconds):
-    return rows(e1=100, e2=50, e5=25).assign(mean_seconds=list(seconds.values()), batch_seconds=[6.0, 6.0, 6.2])
+    """Reruns at R = 6 that took so many seconds (`e1=...` to `e5=...`)."""
+    table = rows(e1=100, e2=50, e3=35, e4=30, e5=25)
+    reruns = {"reruns": 5, "reruns_at_target": 5}
+    return table.assign(mean_seconds=list(seconds.values()), batch_seconds=[6.0, 6.0, 6.1, 6.1, 6.2], **reruns)
+
+
+IDEAL = {"e1": 600.0, "e2": 310.0, "e3": 230.0, "e4": 200.0, "e5": 180.0}
 
 
 def test_studies_are_the_baseline_and_the_earliest_echo():
@@ -61,14 +67,15 @@ def test_measured_reruns_leave_out_those_that_missed_the_target():
             "rerun": [0, 1, 2],
             "reached_target": [True, True, False],
             "t_downstream": 0.1,
-            "examples_read": [100.0, 200.0, np.nan],
+            "fresh_examples": [100.0, 200.0, np.nan],
             "seconds": [7.0, 13.0, np.nan],
+            "fill_seconds": [1.0, 1.0, np.nan],
         }
     )
     table = training_time.measured(wall_clock, rows(e1=10, e2=50)).iloc[0]
-    assert (table["reruns"], table["reached_target"]) == (3, 2)
+    assert (table["reruns"], table["reruns_at_target"]) == (3, 2)
     assert (table["mean_seconds"], table["min_seconds"], table["max_seconds"]) == (10.0, 7.0, 13.0)
-    assert table["batch_seconds"] == pytest.approx((0.7 + 0.65) / 2)
+    assert table["batch_seconds"] == pytest.approx((0.6 + 0.6) / 2)
     assert table["mean_relative"] == pytest.approx(10 / (0.1 * 10))
 
 
@@ -88,21 +95,39 @@ def test_the_papers_numbers_and_verdicts():
 
 
 def test_claims_about_the_model_can_fail():
-    ideal = timed(e1=600.0, e2=310.0, e5=180.0)
+    ideal = timed(**IDEAL)
     assert verdicts(ideal)["R = 1, best echo / baseline time: no help (at least 0.98)"] == claims.HOLDS
-    better_than_fresh = ideal.assign(mean_fresh_examples=[1000.0, 400.0, 100.0])
+    better_than_fresh = ideal.assign(mean_fresh_examples=[1000.0, 400.0, 300.0, 200.0, 100.0])
     assert verdicts(better_than_fresh)["R = 1, best echo / baseline time: no help (at least 0.98)"] == claims.FAILS
-    useless = ideal.assign(mean_fresh_examples=[1000.0, 1000.0, 1000.0])
+    useless = ideal.assign(mean_fresh_examples=[1000.0] * 5)
     assert verdicts(useless)["R > 1, worst 1 < e ≤ R / baseline time: below 1"] == claims.FAILS
 
 
 def test_claims_about_seconds_can_fail():
     rising = "R = 6, wall-clock speed-up at e = 1 to 5: rises with e"
     overhead = "seconds an upstream batch grow from e = 1 to e = 5, by over 5 %: overhead"
-    found = verdicts(timed(e1=600.0, e2=310.0, e5=180.0))
+    found = verdicts(timed(**IDEAL))
     assert found[[rising, overhead]].tolist() == [claims.HOLDS, claims.FAILS]
-    slow = timed(e1=600.0, e2=310.0, e5=320.0).assign(batch_seconds=[6.0, 6.2, 6.4])
+    slow = timed(**(IDEAL | {"e5": 320.0})).assign(batch_seconds=[6.0, 6.1, 6.2, 6.3, 6.4])
     assert verdicts(slow)[[rising, overhead]].tolist() == [claims.FAILS, claims.HOLDS]
+
+
+def test_claims_about_seconds_need_every_factor_and_every_rerun():
+    def timed_verdicts(table):
+        return {verdict for claim, verdict in verdicts(table).items() if "wall-clock" in claim}
+
+    assert timed_verdicts(timed(**IDEAL)) == {claims.HOLDS}
+    missing = timed(**IDEAL)
+    missing.loc[missing["echo_factor"] == 2, ["mean_seconds", "reruns", "reruns_at_target"]] = np.nan
+    assert timed_verdicts(missing) == {claims.NOT_RUN}
+    missed = timed(**IDEAL)
+    missed.loc[missed["echo_factor"] == 5, "reruns_at_target"] = 1
+    assert timed_verdicts(missed) == {claims.FAILS}
+
+
+def test_an_unknown_echo_factor_is_one_line(tmp_path, capsys):
+    assert wall_clock.main(["--scale=small", "--panel=a", "--echo-factor=9", f"--results={tmp_path}"]) == 1
+    assert capsys.readouterr().err.strip() == "error: Figure 4 has no study with e = 9"
 
 
 def trials(path, study, fresh):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pipelines import remote
 from pipelines import slow as slow_module
 from pipelines.remote import read_records, serve
 from pipelines.slow import Storage, slow
@@ -36,10 +37,13 @@ def test_stalls_come_after_every_so_many_seconds_of_delivering():
 
 
 def test_the_clock_makes_short_delays_up_and_lets_long_ones_pass():
-    clock = slow_module._Clock(Storage(100, request_examples=100))
+    clock = slow_module._Clock(Storage(100, request_examples=100, ahead_seconds=0.5))
     assert clock.next_due(10.0) == pytest.approx(11.0)
     assert clock.next_due(11.2) == pytest.approx(12.0)  # asked 0.2 s late
-    assert clock.next_due(15.0) == pytest.approx(16.0)  # nobody asked for 3 s
+    assert clock.next_due(15.0) == pytest.approx(15.5)  # nobody asked for 3 s
+    in_turns = slow_module._Clock(Storage(100, request_examples=100, ahead_seconds=0.0))
+    assert in_turns.next_due(10.0) == pytest.approx(11.0)
+    assert in_turns.next_due(11.2) == pytest.approx(12.2)
 
 
 def test_sleeps_until_each_request_is_due(monkeypatch):
@@ -78,6 +82,16 @@ def test_bad_storage_is_named(settings, named):
         Storage(**({"examples_per_second": 1} | settings))
 
 
+def test_examples_of_varying_shape_wait_for_the_request_they_are_part_of(monkeypatch):
+    due = []
+    clock = slow_module._Clock
+    monkeypatch.setattr(clock, "next_due", lambda self, now: due.append(now) or now)
+    varying = tf.data.Dataset.range(10).map(lambda i: {"image": tf.zeros([i + 1, 3])})
+    with iterating(slow(varying, Storage(1e6, request_examples=4))) as examples:
+        assert [example["image"].shape for example in examples] == [(i + 1, 3) for i in range(10)]
+    assert len(due) == 3
+
+
 def write(path, records):
     with tf.io.TFRecordWriter(str(path)) as out:
         for record in records:
@@ -99,8 +113,6 @@ def test_http_gives_what_tensorflow_reads_from_disk(tmp_path):
 
 
 def test_bandwidth_is_spent_one_piece_after_the_other(monkeypatch):
-    from pipelines import remote
-
     slept = []
 
     class Time:
@@ -130,6 +142,18 @@ def test_a_file_that_ends_within_a_record_is_an_error(tmp_path):
         pytest.raises(tf.errors.OpError, match="ended after"),
     ):
         next(records)
+
+
+def test_a_connection_that_closes_between_records_is_an_error(tmp_path, monkeypatch):
+    path = tmp_path / "cut.tfrecord"
+    write(path, [b"x" * 84] * 10)  # 100 bytes each
+    monkeypatch.setattr(remote._Handler, "copyfile", lambda self, source, output: output.write(source.read(500)))
+    with (
+        serve(tmp_path, bytes_per_second=1e8) as base,
+        iterating(read_records([f"{base}/cut.tfrecord"])) as records,
+        pytest.raises(tf.errors.OpError, match="500 bytes before its end"),
+    ):
+        list(records)
 
 
 def test_a_missing_file_is_an_error(tmp_path):

@@ -1,4 +1,6 @@
+import gc
 import itertools
+import weakref
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from small_studies import tiny
 from experiments import trial
 from experiments.training import Training
 from pipelines import timing
+from pipelines.slow import Storage, slow
 from pipelines.stages import ReadCounter, Stages, build, split
 from pipelines.timing import Run, Seconds, Timing, Watch, drive, iterating, measure, model_seconds, overlapping
 
@@ -88,6 +91,50 @@ def test_what_is_upstream_of_the_echo_point():
     assert shape("example_before_augmentation") == (["index"], 0)
     assert shape("example_after_augmentation") == (["augmented", "index"], 0)
     assert shape("batch") == (["augmented", "index"], 1)
+
+
+def test_examples_of_varying_shape_are_timed():
+    varying = examples().map(lambda example: {"image": tf.zeros([example["index"] % 5 + 1, 3])})
+    stages = overlapping("example_before_augmentation", 2, 4, 8)
+    found = measure(
+        varying,
+        stages,
+        lambda batch: None,
+        augment=lambda dataset: dataset.map(lambda example: {"image": example["image"][:1]}),
+        seconds=0.01,
+        rounds=1,
+    )
+    assert found.upstream.mean > 0
+    with iterating(Watch().watch(varying.take(7), 4)) as items:
+        assert len(list(items)) == 7
+
+
+def test_a_pipeline_that_ends_while_it_is_timed_is_an_error():
+    with pytest.raises(ValueError, match="repeat"):
+        timing.seconds_per_batch(tf.data.Dataset.range(12).batch(4), None, 1.0, 1)
+    with pytest.raises(ValueError, match="repeat"):
+        timing.hold(tf.data.Dataset.range(0), 4)
+
+
+def test_threads_end_where_the_pipeline_fails():
+    """Else a process with Python in its pipeline hangs at its end."""
+    broken = tf.data.Dataset.range(10**6).map(lambda i: tf.gather(tf.range(100), i))
+    source = slow(broken.map(lambda i: {"index": i}), Storage(1e5)).prefetch(64)
+    alive = weakref.WeakSet()
+    iterator_of = tf.data.Dataset.as_numpy_iterator
+
+    def watched(dataset):
+        iterator = iterator_of(dataset)
+        alive.add(iterator)
+        return iterator
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(source), "as_numpy_iterator", watched)
+        with pytest.raises(tf.errors.OpError), iterating(source) as items:
+            for _ in items:
+                pass
+    gc.collect()
+    assert not alive
 
 
 def test_held_items_are_read_once():
