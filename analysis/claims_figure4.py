@@ -68,8 +68,8 @@ def _timed(workload: str) -> list[Claim]:
         return _listed(speedups), all(a < b for a, b in itertools.pairwise(speedups))
 
     def fresh_rises(bars: Bars) -> tuple[str, bool]:
-        means = _rows(bars, workload).set_index("echo_factor")["mean_fresh_examples"].sort_index()[:5.0]
-        speedups = means[1.0] / means
+        rows = _rows(bars, workload).query("echo_factor <= 5").sort_values("echo_factor")
+        speedups = rows["mean_fresh_examples"].iloc[0] / rows["mean_fresh_examples"]
         return _listed(speedups), all(a < b for a, b in itertools.pairwise(speedups))
 
     def less_than_fresh(bars: Bars) -> tuple[str, bool]:
