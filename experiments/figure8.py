@@ -6,7 +6,8 @@
 
 Every variant reads the same number of fresh examples, takes e times the baseline's updates on them, and is judged by
 the best value of the metric that any of its trials reaches. No trial is stopped early, so it costs more than a search
-for a target.
+for a target. As in the paper, evaluations are so many updates apart: echoing is evaluated e times as often as the
+baseline, and the best of more evaluations is a little better by chance.
 """
 
 import sys

@@ -150,7 +150,8 @@ def make_study(
     A workload's own are those of `config`, with what `config.at` changes at this setting (see `at_setting`).
     """
     batch_size = batch_size or config.batch_size
-    shuffle_buffer = config.shuffle_buffer if shuffle_buffer is None else shuffle_buffer
+    if shuffle_buffer is None:
+        shuffle_buffer = at_setting(config, f"b{batch_size}").shuffle_buffer
     setting = _setting(variant, echo_factor, batch_size, shuffle_buffer, repeated_batch_buffer)
     plain = json.loads(at_setting(config, setting).to_json_best_effort())
     for key in ("at", "batch_size", "batch_sizes", "fixed_budget_fresh_examples", "shuffle_buffer"):

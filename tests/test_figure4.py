@@ -91,7 +91,8 @@ def test_the_papers_numbers_and_verdicts():
     assert set(modelled["verdict"]) == {claims.HOLDS}
     timed_claims = table[(table["figure"] == "4 v3") & (table["workload"] == "ResNet-50 on ImageNet")]
     assert timed_claims["verdict"].tolist() == [claims.HOLDS] * 5
-    assert set(table.loc[~table.index.isin([*modelled.index, *timed_claims.index]), "verdict"]) == {claims.NOT_RUN}
+    others = table[(table["figure"] == "4 v3") & (table["workload"] != "ResNet-50 on ImageNet")]
+    assert others["verdict"].tolist() == [claims.HOLDS] + [claims.NOT_RUN] * 4
 
 
 def test_claims_about_the_model_can_fail():
