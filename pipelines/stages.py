@@ -10,6 +10,7 @@ Every variant holds exactly one buffer of examples, of the same size, so that no
 example echoing moves the baseline's shuffle buffer behind the echo stage, batch echoing leaves it where it was.
 """
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -164,4 +165,6 @@ def as_set(dataset: tf.data.Dataset) -> tf.data.Dataset:
     options.deterministic = True
     options.experimental_optimization.inject_prefetch = False
     options.experimental_optimization.map_parallelization = False
+    # Untuned, parallel stages use every core of up to 16; the tuner can hold up the end of an iterator for seconds.
+    options.autotune.enabled = (os.cpu_count() or 1) > 16
     return dataset.with_options(options)
