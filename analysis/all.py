@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from analysis import figure3, figure4, figure5, figure6, figure7, figure8, load
+from analysis.command_line import tell
 
 FIGURES = (figure3, figure4, figure5, figure6, figure7, figure8)
 SCALES = (load.PUBLISHED, "smoke", "small", "paper")
@@ -22,4 +23,4 @@ def redraw(results: Path = load.RESULTS) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(load.tell(redraw))
+    sys.exit(tell(redraw))

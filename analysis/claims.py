@@ -79,6 +79,11 @@ class Claim:
     check: Callable[[Bars], tuple[str, bool]]
 
 
+def listed(values: Iterable[float], digits: int = 2) -> str:
+    """Numbers as the claims' tables show them."""
+    return ", ".join(f"{value:.{digits}f}" for value in values)
+
+
 def figure3(workloads: Iterable[str] = WORKLOADS) -> list[Claim]:
     """Section 3.2: at e = 2 echoing needs fewer fresh examples, more so the earlier it is inserted."""
     claims = []

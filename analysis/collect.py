@@ -20,6 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import load
+from analysis.command_line import tell
 from experiments import search as quasi_random
 from experiments import store
 from experiments.command_line import Parser
@@ -130,7 +131,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, default=store.ROOT)
     parser.add_argument("--results", type=Path, default=load.RESULTS)
     flags = parser.parse_args(argv)
-    return load.tell(lambda: collect(flags.runs, flags.results, flags.scale))
+    return tell(lambda: collect(flags.runs, flags.results, flags.scale))
 
 
 if __name__ == "__main__":

@@ -1,22 +1,40 @@
 """The command line that all figures' analyses share."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from analysis import load
+from experiments import workloads
 from experiments.command_line import Parser
 
 
-def main(description: str | None, make: Callable[[Path, str], str], argv: list[str] | None = None) -> int:
+def tell(work: Callable[[], str]) -> int:
+    """Runs a command's work, prints what it returns, or its error in one line; returns the exit code."""
+    try:
+        print(work())
+    except (load.ResultsError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def main(
+    description: str | None,
+    make: Callable[[Path, str], str],
+    argv: list[str] | None = None,
+    scales: Sequence[str] = (*workloads.SCALES, load.PUBLISHED),
+) -> int:
     """Runs one figure's analysis and returns its exit code.
 
     Args:
       description: the figure's docstring, shown by --help.
       make: draws the figure from the results folder at a scale and returns its numbers in words.
       argv: arguments, `sys.argv` if None.
+      scales: those that can be drawn.
     """
     parser = Parser(description)
-    parser.add_argument("--scale", required=True, choices=("smoke", "small", "paper", load.PUBLISHED))
+    parser.add_argument("--scale", required=True, choices=scales)
     parser.add_argument("--results", type=Path, default=load.RESULTS)
     flags = parser.parse_args(argv)
-    return load.tell(lambda: make(flags.results, flags.scale))
+    return tell(lambda: make(flags.results, flags.scale))

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import plots
-from analysis.claims import TOLERANCE, Bars, Claim
+from analysis.claims import TOLERANCE, Bars, Claim, listed
 from analysis.command_line import main
 from analysis.figures import Analysis, Rows
 from experiments import figure5 as experiment
@@ -69,7 +69,7 @@ def _speed_ups(means: dict[int, float]) -> list[float]:
 
 def _every_factor_helps(bars: Bars) -> tuple[str, bool]:
     speed_ups = _speed_ups(_means(bars, 0))
-    return _listed(speed_ups), min(speed_ups) > 1
+    return listed(speed_ups), min(speed_ups) > 1
 
 
 def _best_is_moderate(bars: Bars) -> tuple[str, bool]:
@@ -91,16 +91,12 @@ def _sixteen_helps(bars: Bars) -> tuple[str, bool]:
 def _still_improves(bars: Bars) -> tuple[str, bool]:
     speed_ups = _speed_ups(_means(bars, 1))
     rising = all(b >= a * (1 - TOLERANCE) for a, b in zip([1, *speed_ups], speed_ups, strict=False))
-    return _listed(speed_ups), rising and speed_ups[-1] > max(1, speed_ups[0])
+    return listed(speed_ups), rising and speed_ups[-1] > max(1, speed_ups[0])
 
 
 def _batch_raises_best(bars: Bars) -> tuple[str, bool]:
     smaller, larger = (_best(_means(bars, place)) for place in (0, 1))
     return f"{smaller} < {larger}", smaller < larger
-
-
-def _listed(numbers: list[float]) -> str:
-    return ", ".join(f"{number:.2f}" for number in numbers)
 
 
 ANALYSIS = Analysis(5, experiment, draw, claims())

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import plots
-from analysis.claims import TOLERANCE, Bars, Claim
+from analysis.claims import TOLERANCE, Bars, Claim, listed
 from analysis.command_line import main
 from analysis.figures import Analysis, Rows
 from experiments import figure6 as experiment
@@ -58,7 +58,7 @@ def _batch_echoing_gains(figure: str, workload: str) -> Claim:
     def check(bars: Bars) -> tuple[str, bool]:
         ratios = _ratios(bars, workload, "batch")
         falling = all(b <= a + TOLERANCE for a, b in itertools.pairwise(ratios))
-        return _listed(ratios), falling and ratios[-1] <= ratios[0]
+        return listed(ratios, digits=3), falling and ratios[-1] <= ratios[0]
 
     return Claim(figure, workload, "batch echoing / baseline: never rises with the batch size (by over 0.02)", check)
 
@@ -69,7 +69,7 @@ def _does_not_gain(figure: str, workload: str, variant: str) -> Claim:
 
     def check(bars: Bars) -> tuple[str, bool]:
         ratios = _ratios(bars, workload, variant)
-        return _listed(ratios), ratios[-1] >= min(ratios[:-1])
+        return listed(ratios, digits=3), ratios[-1] >= min(ratios[:-1])
 
     text = f"{name} echoing / baseline: at the largest batch no less than at the best smaller one{aside}"
     return Claim(figure, workload, text, check)
@@ -85,10 +85,6 @@ def _gap_closes(figure: str, workload: str) -> Claim:
 
     text = "(batch - earliest echo) / baseline: less at the largest batch than at the smallest"
     return Claim(figure, workload, text, check)
-
-
-def _listed(ratios: list[float]) -> str:
-    return ", ".join(f"{ratio:.3f}" for ratio in ratios)
 
 
 ANALYSIS = Analysis(6, experiment, draw, claims())

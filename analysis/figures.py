@@ -68,7 +68,7 @@ class Analysis:
 
     def make(self, results: Path, scale: str) -> str:
         """Draws and writes the figure at one scale, its table and its claims; returns its numbers in words."""
-        published = load.published(results, self.number)
+        published = load.published(self.number)
         if scale == load.PUBLISHED:
             table = claims.check(self.claims, published, published, "", column=self.measure.mean_column)
             table = table.drop(columns=["ours", "command"])
@@ -89,8 +89,7 @@ class Analysis:
             column=self.measure.mean_column,
             resampled=resampled,
         )
-        title = "smoke test, not a result" if scale == "smoke" else f"this reproduction, {scale} scale"
-        rows = [("published", published[published["workload"].isin(bars["workload"])]), (title, bars)]
+        rows = [("published", published[published["workload"].isin(bars["workload"])]), (plots.title(scale), bars)]
         winners = self.measure.winners(trials, studies)
         folder = results / scale
         plots.save(curves.draw(curves.curves(measurements, winners), studies), folder / f"figure{self.number}_curves")

@@ -1,12 +1,11 @@
-"""Reads and writes the tables under results/; the only module of the analysis, besides plotting, that touches files.
+"""Reads and writes the tables under results/, and reads the paper's.
 
 `trials`, `measurements` and `studies` are described in `analysis.collect`. The published numbers are in
 results/published/figures.csv, one row a bar of the paper's Figures 3 to 7, and in final_quality.csv, those of Figure 8,
 digitised from its vector graphics.
 """
 
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +16,7 @@ RESULTS = Path("results")
 SETTING_KEYS = ["workload", "variant", "echo_factor", "batch_size", "shuffle_buffer", "repeated_batch_buffer"]
 STUDY_KEYS = [*SETTING_KEYS, "budget_steps", "bound"]
 PUBLISHED = "published"
+PUBLISHED_FOLDER = Path(__file__).parents[1] / "results" / PUBLISHED
 _TIMES = ("t_downstream", "fresh_examples", "seconds", "fill_seconds")
 WALL_CLOCK_COLUMNS = ["workload", "echo_factor", "ratio", "rerun", "reached_target", *_TIMES, "config_hash"]
 
@@ -28,16 +28,6 @@ def study_keys(study: Study) -> dict[str, object]:
 
 class ResultsError(Exception):
     """Results are missing or contradict each other; the message says what to do."""
-
-
-def tell(work: Callable[[], str]) -> int:
-    """Runs a command's work, prints what it returns, or its error in one line; returns the exit code."""
-    try:
-        print(work())
-    except (ResultsError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
 
 
 def has_results(results: Path, scale: str) -> bool:
@@ -56,7 +46,7 @@ def table(results: Path, scale: str, name: str) -> pd.DataFrame:
         return _read(path)
     except FileNotFoundError as error:
         raise ResultsError(
-            f"{path} is missing; run `python -m experiments.figure3 --scale={scale}`, "
+            f"{path} is missing; run a figure's experiment, `python -m experiments.figureN --scale={scale}`, "
             f"then `python -m analysis.collect --scale={scale}`"
         ) from error
 
@@ -95,15 +85,15 @@ def update_table(folder: Path, name: str, rows: pd.DataFrame) -> None:
     unfinished.replace(path)
 
 
-def published(results: Path, figure: int) -> pd.DataFrame:
+def published(figure: int) -> pd.DataFrame:
     """The paper's bars of one figure, with the columns of `reach.per_study` and `panel`.
 
     Figure 8 is of best values, with the columns of `reach.best_values`.
     """
     if figure == 8:
-        bars = _paper_table(results, "final_quality").rename(columns={"best_value": "mean_best_value"})
+        bars = _paper_table("final_quality").rename(columns={"best_value": "mean_best_value"})
         return bars.assign(searches=1, reached=1)
-    bars = _paper_table(results, "figures")
+    bars = _paper_table("figures")
     bars = bars[bars["figure"].astype(int) == figure].reset_index(drop=True)
     for end in ("min", "max"):
         bars[f"{end}_fresh_examples"] = bars[f"{end}_upstream_batches"] * bars["batch_size"]
@@ -117,13 +107,13 @@ def published(results: Path, figure: int) -> pd.DataFrame:
     return bars[[*kept, "mean_fresh_examples", "min_fresh_examples", "max_fresh_examples"]]
 
 
-def published_seconds(results: Path) -> pd.DataFrame:
+def published_seconds() -> pd.DataFrame:
     """The paper's wall-clock seconds to the target (Figure 4 right), digitised: mean, minimum and maximum."""
-    return _paper_table(results, "figure4_walltime")
+    return _paper_table("figure4_walltime")
 
 
-def _paper_table(results: Path, name: str) -> pd.DataFrame:
-    path = results / "published" / f"{name}.csv"
+def _paper_table(name: str) -> pd.DataFrame:
+    path = PUBLISHED_FOLDER / f"{name}.csv"
     try:
         return pd.read_csv(path)
     except FileNotFoundError as error:

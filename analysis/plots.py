@@ -49,6 +49,11 @@ plt.rcParams.update(
 )
 
 
+def title(scale: str) -> str:
+    """What panels of our own results are called."""
+    return "smoke test, not a result" if scale == "smoke" else f"this reproduction, {scale} scale"
+
+
 def fresh_example_bars(ax: Axes, rows: pd.DataFrame) -> Axes:
     """Draws mean fresh examples of each variant of one workload, with whiskers from minimum to maximum.
 

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from analysis import load, plots, report
 from analysis.command_line import main
+from experiments import workloads
 
 SIDES = {"upstream": "#3b6fb6", "downstream": "#1b5e20"}
 RUN_KEYS = ["workload", "variant", "echo_factor", "ratio"]
@@ -83,4 +84,4 @@ def make(results: Path, scale: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__, make))
+    sys.exit(main(__doc__, make, scales=workloads.SCALES))

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pipelines import crawl, sources, wet
+from pipelines import bundled, crawl, wet
 
 FILE_BYTES = 100_000_000
 LINES_PER_PAGE = 40
@@ -30,7 +30,7 @@ GERMAN = "Die Seite {} wurde nicht gefunden, weil der Rechner gestern wegen eine
 
 def pages(seed: int, size: int) -> Iterator[str]:
     """Generated pages of `size` bytes of text in all."""
-    lines = sources.bundled_text("public_domain.txt").split("\n")
+    lines = bundled.load_text("public_domain").split("\n")
     generator = np.random.default_rng(seed)
     while size > 0:
         numbers = generator.integers(0, 10**9, LINES_PER_PAGE)

@@ -11,9 +11,9 @@ import os
 import sys
 
 from experiments import engine, workloads
-from experiments.command_line import Parser, positive_float
+from experiments.command_line import Parser, positive_float, told
 from experiments.figure4 import earliest
-from experiments.study import ConfigError, EngineError, make_study
+from experiments.study import make_study
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,7 +24,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--ratio", type=positive_float, help="R that the source is slowed down to; default: as it is")
     parser.add_argument("--confirm", action="store_true", help="time the suggestion as well")
     flags = parser.parse_args(argv)
-    try:
+
+    def work() -> None:
         config = workloads.load(flags.workload, flags.scale)
         study = make_study(config, earliest(config), 2)
         os.environ.update(engine.worker_environment(flags.scale))
@@ -43,10 +44,8 @@ def main(argv: list[str] | None = None) -> int:
         )
         with trial.pipeline_errors(study):
             advise.report(pipeline, training.step, flags.confirm)
-    except (ConfigError, EngineError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    return told(work)
 
 
 if __name__ == "__main__":

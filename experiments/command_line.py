@@ -40,7 +40,8 @@ def main(
     """
     logging.basicConfig(format="%(message)s")
     flags, overrides = _parse(description, panels, argv)
-    try:
+
+    def work() -> None:
         selected = [panels[panel] for panel in flags.panel] if flags.panel else list(panels.values())
         configs = [workloads.load(workload, flags.scale, overrides) for workload in selected]
         wanted = [study for config in configs for study in studies(config, bound=flags.bound == "on")]
@@ -51,8 +52,16 @@ def main(
             print(status(wanted, flags.runs))
         else:
             _run(wanted, flags)
+
+    return told(work, stopped="stopped; finished trials are kept, the same command goes on from here")
+
+
+def told(work: Callable[[], None], stopped: str = "stopped") -> int:
+    """Does a command's work and returns its exit code; what goes wrong, or `stopped`, is told in one line."""
+    try:
+        work()
     except KeyboardInterrupt:
-        print("stopped; finished trials are kept, the same command goes on from here", file=sys.stderr)
+        print(stopped, file=sys.stderr)
         return 130
     except (ConfigError, EngineError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -65,7 +74,8 @@ def _parse(
 ) -> tuple[argparse.Namespace, dict[str, str]]:
     parser = Parser(description)
     parser.add_argument("--scale", choices=workloads.SCALES, required=True)
-    parser.add_argument("--panel", choices=sorted(panels), action="append", help="only this panel; may be repeated")
+    named = ", ".join(f"{panel} {workload}" for panel, workload in panels.items())
+    parser.add_argument("--panel", choices=sorted(panels), action="append", help=f"only {named}; may be repeated")
     parser.add_argument("--plan", action="store_true", help="print what would run, and stop")
     parser.add_argument("--status", action="store_true", help="print what has run, and stop")
     parser.add_argument("--bound", choices=("on", "off"), default="on", help="off: train every trial to its budget")
@@ -95,17 +105,19 @@ def _parse(
 
 def positive(text: str) -> int:
     """A flag's value, a whole number above 0."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be >= 1, got {value}")
-    return value
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, got {text!r}")
+    return int(text)
 
 
 def positive_float(text: str) -> float:
     """A flag's value, a number above 0."""
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"must be positive, got {text}")
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
     return value
 
 

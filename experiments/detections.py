@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from experiments import engine, workloads
-from experiments.command_line import Parser, positive_float
-from experiments.study import ConfigError, EngineError, Study, make_study
+from experiments.command_line import Parser, positive, positive_float, told
+from experiments.study import Study, make_study
 
 SHOWN = 12
 LEAST_SCORE = 0.3
@@ -24,12 +24,13 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     parser = Parser(__doc__)
     parser.add_argument("--scale", choices=workloads.SCALES, required=True)
-    parser.add_argument("--updates", type=int, default=3000)
+    parser.add_argument("--updates", type=positive, default=3000)
     parser.add_argument("--learning-rate", type=positive_float, default=0.1)
     parser.add_argument("--momentum", type=float, default=0.8)
     parser.add_argument("--results", type=Path, default=Path("results"))
     flags = parser.parse_args(argv)
-    try:
+
+    def work() -> None:
         os.environ.update(engine.worker_environment(flags.scale))
         study = make_study(workloads.load("ssd_coco", flags.scale), "baseline", 1)
         path = flags.results / flags.scale / "detections.png"
@@ -37,11 +38,9 @@ def main(argv: list[str] | None = None) -> int:
 
         with pipeline_errors(study):
             mean_average_precision = draw(study, flags.updates, flags.learning_rate, flags.momentum, path)
-    except (ConfigError, EngineError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"mAP {mean_average_precision:.3f} after {flags.updates} updates; drawn: {path}")
-    return 0
+        print(f"mAP {mean_average_precision:.3f} after {flags.updates} updates; drawn: {path}")
+
+    return told(work)
 
 
 def draw(study: Study, updates: int, learning_rate: float, momentum: float, path: Path) -> float:

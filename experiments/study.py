@@ -148,8 +148,12 @@ def make_study(
     """The study of one variant of a workload; sizes and a budget that are not given are the workload's own.
 
     A workload's own are those of `config`, with what `config.at` changes at this setting (see `at_setting`).
+
+    Raises:
+      ConfigError: the budget is less than an update.
     """
-    batch_size = batch_size or config.batch_size
+    if batch_size is None:
+        batch_size = config.batch_size
     if shuffle_buffer is None:
         shuffle_buffer = at_setting(config, f"b{batch_size}").shuffle_buffer
     setting = _setting(variant, echo_factor, batch_size, shuffle_buffer, repeated_batch_buffer)
@@ -157,6 +161,11 @@ def make_study(
     for key in ("at", "batch_size", "batch_sizes", "fixed_budget_fresh_examples", "shuffle_buffer"):
         plain.pop(key, None)
     workload_budget = plain.pop("budget_fresh_examples")[variant]
+    budget = workload_budget if budget_fresh_examples is None else budget_fresh_examples
+    if (budget_steps := round(budget * echo_factor / batch_size)) < 1:
+        raise ConfigError(
+            f"{config.workload} {setting}: a budget of {budget:,} fresh examples is less than a batch of {batch_size:,}"
+        )
     return Study(
         workload=plain.pop("workload"),
         scale=plain.pop("scale"),
@@ -165,7 +174,7 @@ def make_study(
         batch_size=batch_size,
         shuffle_buffer=shuffle_buffer,
         repeated_batch_buffer=repeated_batch_buffer,
-        budget_steps=round((budget_fresh_examples or workload_budget) * echo_factor / batch_size),
+        budget_steps=budget_steps,
         searches=plain.pop("searches"),
         trials=plain.pop("trials"),
         bound=bound,

@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 from experiments import engine, workloads
-from experiments.command_line import Parser, positive_float
+from experiments.command_line import Parser, positive_float, told
 from experiments.figure4 import earliest
-from experiments.study import ConfigError, EngineError, Study, make_study
+from experiments.study import Study, make_study
 
 COLUMNS = ("workload", "variant", "echo_factor", "ratio", "side", "start_seconds", "end_seconds")
 UPSTREAM_BATCHES = 48
@@ -55,25 +55,26 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--ratio", type=positive_float, default=2.0, help="R, and the echo factor of the second run")
     parser.add_argument("--results", type=Path, default=Path("results"))
     flags = parser.parse_args(argv)
-    try:
+    path = flags.results / flags.scale / "timeline.csv"
+
+    def work() -> None:
         config = workloads.load(flags.workload, flags.scale)
         studies = [make_study(config, "baseline", 1), make_study(config, earliest(config), flags.ratio)]
         os.environ.update(engine.worker_environment(flags.scale))
-        from experiments.training import Training  # imports JAX and TensorFlow
+        from experiments import trial  # imports JAX and TensorFlow
+        from experiments.training import Training
 
-        downstream = Training(studies[-1]).downstream_seconds()
+        with trial.pipeline_errors(studies[-1]):
+            downstream = Training(studies[-1]).downstream_seconds()
         runs = [record(s, flags.ratio, downstream, round(UPSTREAM_BATCHES * s.echo_factor)) for s in studies]
-    except (ConfigError, EngineError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    path = flags.results / flags.scale / "timeline.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row for rows in runs for row in rows)
-    print(f"written: {path}; next: python -m analysis.timeline --scale={flags.scale}")
-    return 0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(row for rows in runs for row in rows)
+        print(f"written: {path}; next: python -m analysis.timeline --scale={flags.scale}")
+
+    return told(work)
 
 
 if __name__ == "__main__":

@@ -20,16 +20,16 @@ from pathlib import Path
 
 from experiments import engine, workloads
 from experiments import search as quasi_random
-from experiments.command_line import Parser, positive, positive_float
+from experiments.command_line import Parser, positive, positive_float, told
 from experiments.figure4 import PANELS, studies
-from experiments.study import ConfigError, EngineError, Study
+from experiments.study import ConfigError, Study
 
 KEYS = ("workload", "variant", "echo_factor", "ratio", "rerun")
 RATIO = 6.0
 RERUNS = 5
 
 
-class NoTrial(Exception):
+class NoTrial(ConfigError):
     """A study has no trial to rerun; the message says which and what to do."""
 
 
@@ -129,7 +129,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--reruns", type=positive, default=RERUNS, help="reruns of each chosen trial; default 5")
     parser.add_argument("--results", type=Path, default=Path("results"))
     flags = parser.parse_args(argv)
-    try:
+
+    def work() -> None:
         for panel in flags.panel or PANELS:
             config = workloads.load(PANELS[panel], flags.scale)
             listed = studies(config)
@@ -137,13 +138,8 @@ def main(argv: list[str] | None = None) -> int:
             if unknown := set(wanted) - {study.echo_factor for study in listed}:
                 raise ConfigError(f"Figure 4 has no study with e = {min(unknown):g}")
             time_studies(listed, wanted, flags.ratio or [RATIO], flags.reruns, flags.results / flags.scale)
-    except KeyboardInterrupt:
-        print("stopped; what was timed is kept", file=sys.stderr)
-        return 130
-    except (ConfigError, EngineError, NoTrial, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    return told(work, stopped="stopped; what was timed is kept")
 
 
 def time_studies(listed: list[Study], wanted: list[float], ratios: list[float], reruns: int, folder: Path) -> None:

@@ -215,7 +215,9 @@ class PageReader:
 
 def main(argv: list[str]) -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("command", choices=["prepare"])
     parser.add_argument("--wet", type=Path, required=True, metavar="DIR", help="folder of *.warc.wet.gz files")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the prepared pages")

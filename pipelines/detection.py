@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from pipelines.images import distort_colours, to_pixels
+from pipelines.images import distort_colours, random_boxes, to_pixels
 from pipelines.stages import Augment, Example
 
 PATCHES = 30
@@ -45,7 +45,7 @@ def crop_flip_distort(size: int, *, smallest_area: float, colour_strength: float
         present = (examples["labels"] >= 0) & ~examples["crowd"]
         draws = tf.random.stateless_uniform([5, count], seed)
         tries = tf.random.stateless_uniform([4, count, PATCHES], seed + 1)
-        patches = _random_patches(tries, smallest_area)
+        patches = random_boxes(tries, smallest_area, 2.0)
         patch = _choose_patch(patches, boxes, present, draws[0])
         boxes, kept = _crop_boxes(boxes, present, patch)
         flip = draws[1] < 0.5
@@ -70,15 +70,6 @@ def resize(size: int) -> Callable[[Example], Example]:
         return {**example, "image": to_pixels(_resize_patches(example["image"][None], whole, size))[0]}
 
     return stage
-
-
-def _random_patches(draws: tf.Tensor, smallest_area: float) -> tf.Tensor:
-    """Patches [count, PATCHES, 4] from uniform draws [4, count, PATCHES]."""
-    area = smallest_area + (1 - smallest_area) * draws[0]
-    ratio = tf.exp((2 * draws[1] - 1) * tf.math.log(2.0))
-    height, width = (tf.minimum(tf.sqrt(part), 1.0) for part in (area / ratio, area * ratio))
-    top, left = (1 - height) * draws[2], (1 - width) * draws[3]
-    return tf.stack([top, left, top + height, left + width], axis=-1)
 
 
 def _choose_patch(patches: tf.Tensor, boxes: tf.Tensor, present: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:

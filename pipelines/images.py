@@ -131,7 +131,8 @@ def random_resized_crop(size: int, *, smallest_area: float, colour_strength: flo
         images = examples["image"]
         count = tf.shape(images)[0]
         draws = tf.random.stateless_uniform([8, count], seed)
-        boxes = _random_boxes(draws[:4], tf.shape(images)[1:3], smallest_area)
+        sides = tf.cast(tf.shape(images)[1:3], tf.float32)
+        boxes = random_boxes(draws[:4], smallest_area, 4 / 3, sides[0] / sides[1])
         flipped = tf.where(draws[4, :, None] < 0.5, boxes, tf.gather(boxes, [0, 3, 2, 1], axis=1))
         cropped = tf.image.crop_and_resize(images, flipped, tf.range(count), [size, size])
         return {**examples, "image": to_pixels(distort_colours(cropped, draws[5:8], colour_strength))}
@@ -152,15 +153,22 @@ def centre_crop(size: int, share: float = 0.875) -> Callable[[Example], Example]
     return crop
 
 
-def _random_boxes(draws: tf.Tensor, shape: tf.Tensor, smallest_area: float) -> tf.Tensor:
-    """Boxes [count, 4] as (top, left, bottom, right), 0 to 1, from uniform draws [4, count]."""
+def random_boxes(
+    draws: tf.Tensor, smallest_area: float, widest: float, proportion: tf.Tensor | float = 1.0
+) -> tf.Tensor:
+    """Boxes [..., 4] as (top, left, bottom, right), 0 to 1, from uniform draws [4, ...].
+
+    Args:
+      draws: of the area, the ratio of the sides and the place.
+      smallest_area: share of the image; the largest is all of it.
+      widest: ratio of width to height that is not exceeded, nor its inverse.
+      proportion: height of the image over its width.
+    """
     area = smallest_area + (1 - smallest_area) * draws[0]
-    ratio = tf.exp((2 * draws[1] - 1) * tf.math.log(4 / 3))
-    proportion = tf.cast(shape[0], tf.float32) / tf.cast(shape[1], tf.float32)
-    width = tf.minimum(tf.sqrt(area * ratio * proportion), 1.0)
-    height = tf.minimum(tf.sqrt(area / (ratio * proportion)), 1.0)
+    ratio = tf.exp((2 * draws[1] - 1) * tf.math.log(widest)) * proportion
+    height, width = (tf.minimum(tf.sqrt(part), 1.0) for part in (area / ratio, area * ratio))
     top, left = (1 - height) * draws[2], (1 - width) * draws[3]
-    return tf.stack([top, left, top + height, left + width], axis=1)
+    return tf.stack([top, left, top + height, left + width], axis=-1)
 
 
 def distort_colours(images: tf.Tensor, draws: tf.Tensor, strength: float) -> tf.Tensor:

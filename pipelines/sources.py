@@ -5,8 +5,6 @@ the business of `stages.py`.
 """
 
 import functools
-import hashlib
-import lzma
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -18,12 +16,10 @@ import tensorflow as tf
 
 from pipelines import detection, text
 from pipelines import images as image_stages
-from pipelines.bundled import load_fashion_mnist
+from pipelines.bundled import load_fashion_mnist, load_text
 from pipelines.composites import write_composites
 from pipelines.crawl import PageReader
 from pipelines.stages import Augment, Example
-
-BUNDLED = Path(__file__).parent / "bundled"
 
 # Examples in each split, as tensorflow-datasets lists them once a set is prepared.
 SPLIT_SIZES = {
@@ -66,7 +62,7 @@ def bundled_windows(*, name: str, length: int, validation_examples: int, shards:
     Like theirs, its training sentences are in a fixed random order. Every 20th document is kept for validation.
     Each epoch reads the `shards` parts of the training text in a new order.
     """
-    documents = [document.split("\n") for document in bundled_text(f"{name}.txt").strip().split("\n\n")]
+    documents = [document.split("\n") for document in load_text(name).strip().split("\n\n")]
     held_out = [sentence for document in documents[19::20] for sentence in document]
     training = [sentence for i, document in enumerate(documents) if i % 20 != 19 for sentence in document]
 
@@ -437,28 +433,6 @@ def coco(
 
     augment = detection.crop_flip_distort(size, smallest_area=smallest_area, colour_strength=colour_strength)
     return Source(train, validation, augment)
-
-
-def bundled_text(name: str) -> str:
-    """Reads `pipelines/bundled/<name>.xz` and checks it against SHA256SUMS.
-
-    Raises:
-      DatasetMissing: the file is absent or not what was bundled.
-    """
-    path = BUNDLED / f"{name}.xz"
-    sums = dict(line.split()[::-1] for line in (BUNDLED / "SHA256SUMS").read_text().splitlines())
-    remedy = (
-        f"restore it with `git checkout {path.name}` or `python -m pipelines.bundled.build {path.name.split('.')[0]}`"
-    )
-    try:
-        content = lzma.decompress(path.read_bytes())
-    except FileNotFoundError as error:
-        raise DatasetMissing(f"{path} is missing; {remedy}") from error
-    except (lzma.LZMAError, EOFError) as error:
-        raise DatasetMissing(f"{path} is damaged ({error}); {remedy}") from error
-    if hashlib.sha256(content).hexdigest() != sums[name]:
-        raise DatasetMissing(f"{path} is not the bundled file (its hash differs); {remedy}")
-    return content.decode("utf-8")
 
 
 def tfds_builder(name: str, data_dir: str):

@@ -8,7 +8,7 @@ from small_studies import OVERRIDES
 from analysis import collect
 from analysis import figure3 as analysis_figure3
 from analysis.command_line import main as analysis_main
-from experiments import figure3, figure6, workloads
+from experiments import figure3, figure5, figure6, workloads
 from experiments.command_line import main
 from pipelines import composites, sources
 
@@ -32,6 +32,9 @@ def one_line(captured):
         ([], "--scale"),
         (["--scale=small", "--panel=z"], "z"),
         (["--scale=small", "--workers=0"], "workers"),
+        (["--scale=small", "--workers=two"], "must be a whole number above 0, got 'two'"),
+        (["--scale=small", "--seconds-per-update=fast"], "must be a number above 0, got 'fast'"),
+        (["--scale=small", "--seconds-per-update=inf"], "must be a number above 0, got 'inf'"),
         (["--scale=small", "--sca=small"], "--sca"),
         (["--scale=small", "--config.batch_size"], "--config.batch_size"),
     ],
@@ -46,10 +49,14 @@ def test_bad_flag_is_one_line_and_exit_code_2(arguments, named, capsys):
 @pytest.mark.parametrize(
     ("setting", "named"),
     [
-        ("batch_sise=3", "batch_sise"),
+        ("batch_sise=3", "did you mean batch_size?"),
+        ("qwxz=3", "unknown config key qwxz of transformer_lm1b; it has batch_size, "),
+        ("batch_size=1000000000", "is less than a batch of 1,000,000,000"),
+        ("workload=ssd_coco", "--panel chooses it"),
+        ("scale=paper", "--scale chooses it"),
         ("model.depth=3", "model.depth"),
         ("batch_size=-1", "batch_size"),
-        ("batch_size=many", "batch_size"),
+        ("batch_size=many", "config.batch_size must be of type int, got 'many'"),
         ("model=7", "model"),
         ("shuffle_buffer=-5", "shuffle_buffer"),
         ("model.width=0", "model.width"),
@@ -61,6 +68,14 @@ def test_bad_flag_is_one_line_and_exit_code_2(arguments, named, capsys):
 def test_bad_setting_is_named(setting, named, capsys):
     assert run("--scale=small", f"--config.{setting}", "--plan") == 1
     assert named in one_line(capsys.readouterr())
+
+
+def test_a_typed_setting_holds_where_the_workload_has_another(capsys):
+    config = workloads.load("transformer_lm1b", "small")
+    assert any("trials" in change for change in config["at"].values())
+    assert main("", figure5.PANELS, figure5.studies, ["--scale=small", "--plan", "--config.trials=3"]) == 0
+    planned = [line.split()[2] for line in capsys.readouterr().out.splitlines() if line.startswith("transformer")]
+    assert set(planned) == {str(3 * config.searches)}
 
 
 def test_missing_dataset_is_one_line(tmp_path, capsys):

@@ -15,9 +15,9 @@ import tensorflow_datasets as tfds
 from wet_files import member
 
 from experiments import workloads
-from pipelines import crawl, sources, text, wet
+from pipelines import bundled, crawl, sources, text, wet
 
-ENGLISH = sources.bundled_text("brown.txt").replace("\n\n", "\n").split("\n")
+ENGLISH = bundled.load_text("brown").replace("\n\n", "\n").split("\n")
 GERMAN = "Der schnelle braune Fuchs springt heute über den faulen Hund und schläft danach im Garten ein.\n"
 
 

@@ -18,7 +18,7 @@ from experiments import trial, workloads
 from experiments.study import make_study
 from models import boxes, tasks
 from models.detection import _image_loss, mean_average_precision
-from pipelines import detection, sources
+from pipelines import detection, images, sources
 
 SEED = tf.constant([3, 4], tf.int64)
 WHOLE = tf.constant([[0.0, 0.0, 1.0, 1.0]])
@@ -109,7 +109,7 @@ def slow_choice(patches, boxes, present, draw):
 def test_patches_are_chosen_as_a_slow_reference_does():
     """Large and small objects; padding and crowds count for nothing."""
     generator = np.random.default_rng(3)
-    patches = detection._random_patches(tf.constant(generator.uniform(size=(4, 400, 30)), tf.float32), 0.1)
+    patches = images.random_boxes(tf.constant(generator.uniform(size=(4, 400, 30)), tf.float32), 0.1, 2.0)
     corners = generator.uniform(size=(400, 3, 2)) * 0.5
     sides = generator.uniform(0.05, 0.5, (400, 3, 2)) + 0.5 * (np.arange(400) % 2)[:, None, None]
     boxes = np.concatenate([corners, np.minimum(corners + sides, 1)], axis=2).astype(np.float32)

@@ -61,7 +61,7 @@ def tabulated(rows):
     ],
 )
 def test_published_bars_are_drawn_as_tabulated(figure, number, panel, variants):
-    sheet = figure.draw([("published", load.published(RESULTS, number))])
+    sheet = figure.draw([("published", load.published(number))])
     rows = TABLE[(TABLE["figure"] == number) & (TABLE["panel"] == panel)]
     # The table lists groups from left to right, and variants within a group as they are drawn.
     np.testing.assert_allclose(drawn_bars(sheet.axes["ab".index(panel)]), tabulated(rows), rtol=1e-5)
@@ -71,7 +71,7 @@ def test_published_bars_are_drawn_as_tabulated(figure, number, panel, variants):
 def test_published_groups_are_labelled_with_their_setting():
     labels = {}
     for figure, number in ((figure5, 5), (figure6, 6), (figure7, 7)):
-        sheet = figure.draw([("published", load.published(RESULTS, number))])
+        sheet = figure.draw([("published", load.published(number))])
         labels[number] = [[tick.get_text() for tick in ax.get_xticklabels()] for ax in sheet.axes]
     assert labels[5] == [["1", "2", "4", "8", "16"]] * 2
     assert labels[6] == [["64", "256", "1,024", "4,096"], ["256", "1,024", "4,096", "16,384"]]
@@ -80,7 +80,7 @@ def test_published_groups_are_labelled_with_their_setting():
 
 def test_published_best_values_are_drawn_as_tabulated():
     table = pd.read_csv(RESULTS / "published" / "final_quality.csv")
-    sheet = figure8.draw([("published", load.published(RESULTS, 8))])
+    sheet = figure8.draw([("published", load.published(8))])
     for ax, workload in zip(sheet.axes, ("transformer_lm1b", "resnet50_imagenet"), strict=True):
         values = table.loc[table["workload"] == workload, "best_value"].tolist()
         assert [float(points.get_offsets()[0, 1]) for points in ax.collections] == values
@@ -89,7 +89,7 @@ def test_published_best_values_are_drawn_as_tabulated():
 
 @pytest.mark.parametrize(("figure", "number"), [(figure5, 5), (figure6, 6), (figure7, 7), (figure8, 8)])
 def test_claims_hold_on_the_papers_numbers_but_where_it_contradicts_itself(figure, number):
-    bars = load.published(RESULTS, number)
+    bars = load.published(number)
     analysis = figure.ANALYSIS
     table = claims.check(analysis.claims, bars, bars, "", column=analysis.measure.mean_column)
     contradicted = table["claim"].str.contains("the paper's own data fall")
@@ -100,7 +100,7 @@ def test_claims_hold_on_the_papers_numbers_but_where_it_contradicts_itself(figur
 def test_claims_tell_the_papers_numbers():
     told = {}
     for figure, number in ((figure5, 5), (figure6, 6), (figure7, 7), (figure8, 8)):
-        bars = load.published(RESULTS, number)
+        bars = load.published(number)
         table = claims.check(figure.ANALYSIS.claims, bars, bars, "", column=figure.ANALYSIS.measure.mean_column)
         told |= {(row["figure"], i): row["ours"] for i, row in table.iterrows()}
     numbers = list(told.values())
@@ -129,7 +129,7 @@ def bars(*rows):
 
 
 def verdicts(figure, number, ours):
-    table = claims.check(figure.ANALYSIS.claims, load.published(RESULTS, number), ours, "command")
+    table = claims.check(figure.ANALYSIS.claims, load.published(number), ours, "command")
     return table.loc[table["workload"] == plots.WORKLOADS["transformer_lm1b"], "verdict"].tolist()
 
 
@@ -337,7 +337,7 @@ def test_a_bounded_trial_has_no_outcome_in_a_draw_and_the_share_of_decided_draws
     ("workload", "better", "worse"), [("transformer_lm1b", 3.8009, 3.8011), ("resnet50_imagenet", 0.7657, 0.7655)]
 )
 def test_claims_about_final_quality_can_fail(workload, better, worse):
-    bars = load.published(RESULTS, 8)
+    bars = load.published(8)
     of_batch = (bars["workload"] == workload) & (bars["variant"] == "batch")
     for value, verdict in ((better, "holds"), (worse, "does not hold")):
         changed = bars.assign(mean_best_value=bars["mean_best_value"].where(~of_batch, value))
@@ -361,7 +361,7 @@ def test_slack_does_not_add_up_to_the_opposite_of_a_claim(figure, claim, means):
     else:
         for size, mean in means.items():
             rows += [("baseline", 1, size, 100, 0, 100), ("batch", 2, size, 100, 0, mean)]
-    table = claims.check(figure.claims(), load.published(RESULTS, figure.ANALYSIS.number), bars(*rows), "")
+    table = claims.check(figure.claims(), load.published(figure.ANALYSIS.number), bars(*rows), "")
     told = table[table["claim"].str.contains(claim) & (table["workload"] == "Transformer on LM1B")]
     assert told["verdict"].tolist() == ["does not hold"]
 
@@ -369,7 +369,7 @@ def test_slack_does_not_add_up_to_the_opposite_of_a_claim(figure, claim, means):
 def test_claims_tell_how_often_they_hold_when_resampled():
     ours = bars(("baseline", 1, 32, 100, 0, 100), ("batch", 2, 32, 100, 0, 60), ("example", 2, 32, 100, 0, 55))
     resampled = np.array([[100, 100, 100, 100], [60, 60, 110, 60], [55, 55, 55, 120]])
-    table = claims.check(claims.figure3(), load.published(RESULTS, 3), ours, "command", resampled=resampled)
+    table = claims.check(claims.figure3(), load.published(3), ours, "command", resampled=resampled)
     told = table.set_index(["figure", "claim"])["when resampled"]
     assert told["3a", "batch echoing / baseline: below 1"] == "75%"
     assert told["3a", "example echoing / baseline: below 1"] == "75%"

@@ -43,7 +43,7 @@ def test_augmentation_follows_its_seed_and_keeps_the_other_components():
 
 def test_random_boxes_stay_inside_and_cover_what_they_should():
     draws = tf.random.stateless_uniform([4, 5000], SEED)
-    boxes = images._random_boxes(draws, tf.constant([300, 400]), 0.2).numpy()
+    boxes = images.random_boxes(draws, 0.2, 4 / 3, 300 / 400).numpy()
     top, left, bottom, right = boxes.T
     assert boxes.min() >= 0
     assert boxes.max() <= 1 + 1e-6

@@ -8,14 +8,14 @@ import tfds_archives
 
 from experiments import trial, workloads
 from experiments.study import make_study
-from pipelines import sources, text
+from pipelines import bundled, sources, text
 
 SETTINGS = {"source": "lm1b", "vocab_size": 300, "length": 24, "validation_examples": 40}
 
 
 @pytest.fixture(scope="module")
 def sentences():
-    lines = [line for line in sources.bundled_text("brown.txt").split("\n") if line][:700]
+    lines = [line for line in bundled.load_text("brown").split("\n") if line][:700]
     return lines[:600], lines[600:]
 
 

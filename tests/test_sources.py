@@ -4,7 +4,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pipelines import sources, text
+from pipelines import bundled, sources, text
 from pipelines.sources import DatasetMissing
 
 BROWN = {"source": "brown", "length": 32, "validation_examples": 512}
@@ -20,7 +20,7 @@ def brown():
 
 
 def test_validation_comes_from_documents_never_trained_on(brown):
-    documents = sources.bundled_text("brown.txt").strip().split("\n\n")
+    documents = bundled.load_text("brown").strip().split("\n\n")
     assert len(documents) == 500
     held_out = "\n".join(documents[19::20])
     training = "\n".join(d for i, d in enumerate(documents) if i % 20 != 19)
@@ -45,7 +45,7 @@ def test_training_reads_every_window_once_an_epoch_in_an_order_of_its_own(brown)
 
 def test_public_domain_pages_are_unlike_the_brown_corpus():
     """The Brown corpus's commonest four-letter pieces cover much less of the other text than of itself."""
-    brown, pages = (sources.bundled_text(f"{name}.txt") for name in ("brown", "public_domain"))
+    brown, pages = (bundled.load_text(name) for name in ("brown", "public_domain"))
     assert pages.isascii()
     assert len(pages.split("\n\n")) == 1371
     counts = [Counter(text[i : i + 4] for i in range(0, len(text), 4)) for text in (brown, pages)]
@@ -56,7 +56,7 @@ def test_public_domain_pages_are_unlike_the_brown_corpus():
 
 def test_public_domain_holds_pages_out():
     source = sources.load(BROWN | {"source": "public_domain"})
-    pages = sources.bundled_text("public_domain.txt").strip().split("\n\n")
+    pages = bundled.load_text("public_domain").strip().split("\n\n")
     held_out = "\n".join(pages[19::20])
     validation = [decoded(e) for e in source.validation().as_numpy_iterator()]
     assert len(validation) == 512
@@ -70,13 +70,13 @@ def test_byte_windows_cut_text_without_loss():
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "other content", "garbage"])
 def test_damaged_bundle_is_named_with_a_remedy(damage, tmp_path, monkeypatch):
-    whole = (sources.BUNDLED / "brown.txt.xz").read_bytes()
+    whole = (bundled.HERE / "brown.txt.xz").read_bytes()
     contents = {"truncated": whole[:1000], "other content": lzma.compress(b"else"), "garbage": b"not xz at all"}
-    (tmp_path / "SHA256SUMS").write_text((sources.BUNDLED / "SHA256SUMS").read_text())
+    (tmp_path / "SHA256SUMS").write_text((bundled.HERE / "SHA256SUMS").read_text())
     if damage in contents:
         (tmp_path / "brown.txt.xz").write_bytes(contents[damage])
-    monkeypatch.setattr(sources, "BUNDLED", tmp_path)
-    with pytest.raises(DatasetMissing, match=r"brown\.txt\.xz.*restore it"):
+    monkeypatch.setattr(bundled, "HERE", tmp_path)
+    with pytest.raises(bundled.BundleDamaged, match=r"git checkout pipelines/bundled/brown\.txt\.xz"):
         sources.load(BROWN)
 
 

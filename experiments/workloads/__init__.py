@@ -1,5 +1,6 @@
 """The paper's workloads, one module each, all with the same `config(scale)`."""
 
+import difflib
 import importlib
 import json
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ def load(name: str, scale: str, overrides: Mapping[str, str] | None = None) -> C
     Args:
       name: one of WORKLOADS.
       scale: one of SCALES.
-      overrides: values as typed on a command line, by dotted key.
+      overrides: values as typed on a command line, by dotted key; they win over `config.at`.
 
     Raises:
       ConfigError: an unknown key, or a value of the wrong type or out of range; the message names the key.
@@ -27,12 +28,7 @@ def load(name: str, scale: str, overrides: Mapping[str, str] | None = None) -> C
     config = importlib.import_module(f"experiments.workloads.{name}").config(scale)
     config.lock()
     for key, text in (overrides or {}).items():
-        try:
-            config.update_from_flattened_dict({key: _parse(text, config, key)})
-        except KeyError as error:
-            raise ConfigError(f"unknown config key {key}; {name} has {', '.join(sorted(_keys(config)))}") from error
-        except TypeError as error:
-            raise ConfigError(f"config.{key} does not take {text!r}: {str(error).splitlines()[0]}") from error
+        _override(config, name, key, text)
     check(config)
     for key in config.get("at", {}):
         check(at_setting(config, key))
@@ -58,14 +54,45 @@ def check(config: ConfigDict) -> None:
         Dimension(name, **settings)
 
 
-def _parse(text: str, config: ConfigDict, key: str) -> Any:
+def _override(config: ConfigDict, name: str, key: str, text: str) -> None:
+    """Sets one key to what was typed, also where `config.at` has a value of its own for it.
+
+    Raises:
+      ConfigError: there is no such key, or it takes values of another type.
+    """
+    if key in ("workload", "scale"):
+        raise ConfigError(f"config.{key} cannot be changed; --{'panel' if key == 'workload' else 'scale'} chooses it")
+    keys = _keys(config)
+    if key not in keys:
+        near = difflib.get_close_matches(key, keys, 1)
+        known = ", ".join(sorted(k for k in keys if not k.startswith("at.")))
+        raise ConfigError(
+            f"unknown config key {key} of {name}; " + (f"did you mean {near[0]}?" if near else f"it has {known}")
+        )
+    old = _group(config, key)[key.rpartition(".")[2]]
+    value = _parse(text, old)
+    try:
+        config.update_from_flattened_dict({key: value})
+    except TypeError as error:
+        raise ConfigError(f"config.{key} must be of type {type(old).__name__}, got {text!r}") from error
+    for change in config.get("at", {}).values():
+        if key in _keys(change):
+            with change.unlocked():
+                del _group(change, key)[key.rpartition(".")[2]]
+
+
+def _group(config: ConfigDict, key: str) -> ConfigDict:
+    """The part of a configuration that holds a dotted key."""
+    for part in key.split(".")[:-1]:
+        config = config[part]
+    return config
+
+
+def _parse(text: str, old: Any) -> Any:
     try:
         value = json.loads(text)
     except json.JSONDecodeError:
-        value = text
-    old: Any = config
-    for part in key.split("."):
-        old = old[part]
+        return text
     if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return value

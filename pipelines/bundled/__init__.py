@@ -1,6 +1,7 @@
-"""Reads the bundled arrays; `README.md` says where they come from."""
+"""Reads the bundled data; `README.md` says where they come from."""
 
 import hashlib
+import lzma
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -33,6 +34,24 @@ def load_photographs() -> list[np.ndarray]:
     return [photograph for _, photograph in sorted(_load("photographs").items())]
 
 
+def load_text(name: str) -> str:
+    """A bundled text, `brown` or `public_domain`: documents divided by blank lines.
+
+    Raises:
+      BundleDamaged: the file is absent or not what was bundled.
+    """
+    path = HERE / f"{name}.txt.xz"
+    try:
+        content = lzma.decompress(path.read_bytes())
+    except FileNotFoundError as error:
+        raise BundleDamaged(f"{path} is missing; {_remedy(path)}") from error
+    except (lzma.LZMAError, EOFError) as error:
+        raise BundleDamaged(f"{path} is damaged ({error}); {_remedy(path)}") from error
+    if hashlib.sha256(content).hexdigest() != expected_hash(f"{name}.txt"):
+        raise BundleDamaged(f"{path} is not the bundled file (its hash differs); {_remedy(path)}")
+    return content.decode("utf-8")
+
+
 def expected_hash(name: str) -> str:
     """The hash that SHA256SUMS lists for a bundle's content."""
     return dict(line.split()[::-1] for line in (HERE / "SHA256SUMS").read_text().splitlines())[name]
@@ -48,21 +67,18 @@ def hash_arrays(arrays: Mapping[str, np.ndarray]) -> str:
 
 def _load(name: str) -> dict[str, np.ndarray]:
     path = HERE / f"{name}.npz"
-    remedy = (
-        f"restore it with `git checkout pipelines/bundled/{path.name}` or `python -m pipelines.bundled.build {name}`"
-    )
     try:
-        with zipfile.ZipFile(path) as archive:
-            arrays = {Path(member).stem: _read_array(archive, member) for member in archive.namelist()}
+        with np.load(path) as archive:
+            arrays = dict(archive)
     except FileNotFoundError as error:
-        raise BundleDamaged(f"{path} is missing; {remedy}") from error
+        raise BundleDamaged(f"{path} is missing; {_remedy(path)}") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
-        raise BundleDamaged(f"{path} is damaged ({error}); {remedy}") from error
+        raise BundleDamaged(f"{path} is damaged ({error}); {_remedy(path)}") from error
     if hash_arrays(arrays) != expected_hash(name):
-        raise BundleDamaged(f"{path} is not the bundled file (its hash differs); {remedy}")
+        raise BundleDamaged(f"{path} is not the bundled file (its hash differs); {_remedy(path)}")
     return arrays
 
 
-def _read_array(archive: zipfile.ZipFile, member: str) -> np.ndarray:
-    with archive.open(member) as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
+def _remedy(path: Path) -> str:
+    name = path.name.partition(".")[0]
+    return f"restore it with `git checkout pipelines/bundled/{path.name}` or `python -m pipelines.bundled.build {name}`"
