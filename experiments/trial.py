@@ -17,6 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from experiments.study import ConfigError, EngineError, Measurement, Status, Study, TrialResult
 from models import tasks
 from pipelines import sources, stages
+from pipelines.source import Source
 
 Batch = Mapping[str, np.ndarray]
 
@@ -96,7 +97,7 @@ def _trainer(model_json: str, nesterov: bool) -> Trainer:
 
 
 @functools.lru_cache(maxsize=2)
-def _source(data_json: str) -> sources.Source:
+def _source(data_json: str) -> Source:
     # The host's pipeline must not claim the memory of the accelerator that JAX trains on.
     tf.config.set_visible_devices([], "GPU")
     return sources.load(json.loads(data_json))
@@ -122,7 +123,7 @@ def open_study(study: Study) -> tuple[Trainer, list[Batch]]:
         raise ConfigError(f"{study.workload}: {error}") from error
 
 
-def open_source(study: Study) -> sources.Source:
+def open_source(study: Study) -> Source:
     """The source of a study; opened once a process and setting."""
     return _source(json.dumps(study.config["data"], sort_keys=True))
 

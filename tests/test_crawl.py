@@ -16,6 +16,7 @@ from wet_files import member
 
 from experiments import workloads
 from pipelines import bundled, crawl, sources, text, wet
+from pipelines.source import DatasetMissing
 
 ENGLISH = bundled.load_text("brown").replace("\n\n", "\n").split("\n")
 GERMAN = "Der schnelle braune Fuchs springt heute über den faulen Hund und schläft danach im Garten ein.\n"
@@ -251,12 +252,12 @@ def test_pages_prepared_later_are_tokenised_too(prepared_wet):
 
 def test_pages_that_are_not_prepared_are_named_with_a_remedy(tmp_path):
     settings = SETTINGS | {"data_dir": str(tmp_path)}
-    with pytest.raises(sources.DatasetMissing, match=r"no prepared pages .*pipelines.crawl prepare"):
+    with pytest.raises(DatasetMissing, match=r"no prepared pages .*pipelines.crawl prepare"):
         sources.load(settings | {"dataset": "wet"})
-    with pytest.raises(sources.DatasetMissing, match=r"c4/en is not prepared in .*tfds build c4/en"):
+    with pytest.raises(DatasetMissing, match=r"c4/en is not prepared in .*tfds build c4/en"):
         sources.load(settings | {"dataset": "c4/en"})
     paper = workloads.load("transformer_common_crawl", "paper", {"data.data_dir": str(tmp_path)})
-    with pytest.raises(sources.DatasetMissing, match=r"c4/en.noclean is not prepared"):
+    with pytest.raises(DatasetMissing, match=r"c4/en.noclean is not prepared"):
         sources.load(paper.data.to_dict())
     with pytest.raises(ValueError, match=r"data.dataset must be .*got 'c4'"):
         sources.load(settings | {"dataset": "c4"})

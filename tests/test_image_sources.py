@@ -9,8 +9,9 @@ import tfds_archives
 
 from experiments import trial, workloads
 from experiments.study import make_study
-from pipelines import composites, images, sources
+from pipelines import composites, image_sources, images, sources
 from pipelines.bundled import load_fashion_mnist
+from pipelines.source import DatasetMissing
 
 SMALL = {"source": "fashion_mnist", "size": 14, "padding": 2, "train_examples": 200, "validation_examples": 50}
 CROPS = {"smallest_area": 0.08, "colour_strength": 0.4, "corrupt": "fail"}
@@ -83,7 +84,7 @@ def test_imagenet_reads_jpegs_of_any_shape(data_dir):
 
 def test_missing_imagenet_says_how_to_prepare_it(tmp_path):
     settings = {"source": "imagenet2012", "data_dir": str(tmp_path), "size": 32, "validation_examples": 3}
-    with pytest.raises(sources.DatasetMissing, match="imagenet2012 is not prepared"):
+    with pytest.raises(DatasetMissing, match="imagenet2012 is not prepared"):
         sources.load(settings | CROPS)
 
 
@@ -129,7 +130,7 @@ def test_only_decoding_is_forgiven(tmp_path):
             features = {"image": composites.bytes_feature(jpeg()), "label": composites.int64_feature([1])}
             out.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
     path.write_bytes(path.read_bytes()[:-20])
-    decoded = images.decode_all(sources.read_images(tf.constant(str(path))), decode_checked(16), corrupt="skip")
+    decoded = images.decode_all(image_sources.read_images(tf.constant(str(path))), decode_checked(16), corrupt="skip")
     with pytest.raises(tf.errors.DataLossError):
         list(decoded)
 

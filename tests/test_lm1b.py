@@ -9,6 +9,7 @@ import tfds_archives
 from experiments import trial, workloads
 from experiments.study import make_study
 from pipelines import bundled, sources, text
+from pipelines.source import tfds_builder
 
 SETTINGS = {"source": "lm1b", "vocab_size": 300, "length": 24, "validation_examples": 40}
 
@@ -51,7 +52,7 @@ def test_validation_is_the_first_held_out_sentences_in_order(lm1b):
 
 
 def test_tokenising_resumes_where_it_was_killed(data_dir, tmp_path, monkeypatch):
-    builder = sources.tfds_builder("lm1b", str(data_dir))
+    builder = tfds_builder("lm1b", str(data_dir))
     reader = text.SentenceReader(builder, {"train": ("train", 10**9), "validation": ("test", 40)})
     monkeypatch.setattr(text, "SENTENCES_PER_SHARD", 100)
     written = []

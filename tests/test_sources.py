@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pipelines import bundled, sources, text
-from pipelines.sources import DatasetMissing
+from pipelines.source import DatasetMissing
 
 BROWN = {"source": "brown", "length": 32, "validation_examples": 512}
 
