@@ -73,8 +73,8 @@ def _timed(workload: str) -> list[Claim]:
 
     def less_than_fresh(bars: Bars) -> tuple[str, bool]:
         table = _speedups(bars, workload)
-        shares = table["wall_clock_speedup"] / table["fresh_speedup"]
-        return listed(shares) + _baseline_note(bars, workload), bool((shares <= 1 + TOLERANCE).all())
+        shares = table["wall_clock_speedup"] / table["rerun_fresh_speedup"]
+        return listed(shares), bool((shares <= 1 + TOLERANCE).all())
 
     def three_times(bars: Bars) -> tuple[str, bool]:
         speedup = _speedups(bars, workload)["wall_clock_speedup"][5.0]
@@ -86,10 +86,16 @@ def _timed(workload: str) -> list[Claim]:
 
     return [
         Claim("4 v3", workload, "fresh-example speed-up, e up to 5: rises with e", fresh_rises),
-        Claim("4 v3", workload, "R = 6, wall-clock speed-up at e = 1 to 5: rises with e", rises),
-        Claim("4 v3", workload, "wall-clock / fresh-example speed-up: at most 1 (within 2 %)", less_than_fresh),
-        Claim("4 v3", workload, "wall-clock speed-up at R = 6, e = 5: at least 3", three_times),
-        Claim("4 v3", workload, "seconds an upstream batch grow from e = 1 to e = 5, by over 5 %: overhead", overhead),
+        Claim("4 v3", workload, "R = 6, wall-clock speed-up at e = 1 to 5: rises with e", rises, True),
+        Claim("4 v3", workload, "wall-clock / fresh-example speed-up: at most 1 (within 2 %)", less_than_fresh, True),
+        Claim("4 v3", workload, "wall-clock speed-up at R = 6, e = 5: at least 3", three_times, True),
+        Claim(
+            "4 v3",
+            workload,
+            "seconds an upstream batch grow from e = 1 to e = 5, by over 5 %: overhead",
+            overhead,
+            True,
+        ),
     ]
 
 

@@ -92,6 +92,7 @@ def describe_speedups(speedups: pd.DataFrame) -> str:
     told["e"] = speedups["echo_factor"].map("{:g}".format)
     told["fewer fresh examples"] = speedups["fresh_speedup"].map("{:.2f}x".format)
     for name, column, form in (
+        ("in the reruns", "rerun_fresh_speedup", "{:.2f}x"),
         ("less wall time", "wall_clock_speedup", "{:.2f}x"),
         ("seconds an upstream batch", "batch_seconds_growth", "{:+.0%}"),
     ):

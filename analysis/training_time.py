@@ -32,9 +32,10 @@ def modelled(rows: pd.DataFrame, ratios: tuple[float, ...]) -> pd.DataFrame:
 def measured(wall_clock: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Mean, minimum and maximum over the reruns of each workload, echo factor and R.
 
-    Columns: those three, `reruns`, `reruns_at_target` (how many reached it), `{mean,min,max}_seconds` over those,
-    `batch_seconds` (mean seconds an upstream batch that was needed, from the first update on: short runs would show
-    little but how their buffers fill), and `{mean,min,max}_relative`, in units of `modelled`.
+    Columns: those three, `reruns`, `reruns_at_target` (how many reached it), `{mean,min,max}_seconds` and
+    `{mean,min,max}_rerun_fresh_examples` over those, `batch_seconds` (mean seconds an upstream batch that was needed,
+    from the first update on: short runs would show little but how their buffers fill), and `{mean,min,max}_relative`,
+    in units of `modelled`.
     """
     timed = wall_clock.copy()
     sizes = rows.drop_duplicates("workload").set_index("workload")["batch_size"]
@@ -47,23 +48,29 @@ def measured(wall_clock: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     )
     for end in ("mean", "min", "max"):
         table[f"{end}_seconds"] = groups["seconds"].agg(end)
+        table[f"{end}_rerun_fresh_examples"] = groups["fresh_examples"].agg(end)
         table[f"{end}_relative"] = groups["relative"].agg(end)
     return table.reset_index()
 
 
 def with_seconds(rows: pd.DataFrame, seconds: pd.DataFrame) -> pd.DataFrame:
-    """Fresh examples beside the seconds of the same workload and echo factor, missing where nothing was timed."""
-    names = ["mean_seconds", "min_seconds", "max_seconds", "batch_seconds", "reruns", "reruns_at_target"]
+    """Fresh examples beside the reruns of the same workload and echo factor, missing where nothing was timed."""
+    ranges = [f"{end}_{name}" for name in ("seconds", "rerun_fresh_examples") for end in ("mean", "min", "max")]
+    names = [*ranges, "batch_seconds", "reruns", "reruns_at_target"]
     return rows.merge(seconds[["workload", "echo_factor", *names]], on=["workload", "echo_factor"], how="left")
 
 
 def speedups(rows: pd.DataFrame) -> pd.DataFrame:
-    """How many times fewer fresh examples and seconds than the baseline each echo factor needs."""
+    """How many times fewer fresh examples and seconds than the baseline each echo factor needs.
+
+    `fresh_speedup` is of the searches, `rerun_fresh_speedup` and `wall_clock_speedup` are of the same reruns.
+    """
     tables = []
     for _, group in rows.groupby("workload", sort=False):
         baseline = group[group["variant"] == "baseline"].iloc[0]
         table = group[["workload", "variant", "echo_factor"]].copy()
         table["fresh_speedup"] = baseline["mean_fresh_examples"] / group["mean_fresh_examples"]
+        table["rerun_fresh_speedup"] = baseline["mean_rerun_fresh_examples"] / group["mean_rerun_fresh_examples"]
         table["wall_clock_speedup"] = baseline["mean_seconds"] / group["mean_seconds"]
         table["batch_seconds_growth"] = group["batch_seconds"] / baseline["batch_seconds"] - 1
         tables.append(table)
