@@ -17,10 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, ScalarFormatter
 
-from analysis import bootstrap, claims, claims_figure4, load, plots, reach, report, training_time
+from analysis import bootstrap, claims, claims_figure4, figures, load, plots, reach, report, training_time
 from analysis.command_line import main
 from experiments import figure4 as experiment
-from experiments import workloads
 
 Source = tuple[str, pd.DataFrame, pd.DataFrame]
 """A title, the rows of fresh examples, and the timed reruns, as `training_time.measured` gives them."""
@@ -43,11 +42,9 @@ def published() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def ours(results: Path, scale: str) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
-    """Our fresh examples of every workload with an echo factor, our timed reruns, and the fresh examples resampled."""
-    configs = [workloads.load(workload, scale) for workload in experiment.PANELS.values()]
-    listed = [study for config in configs for study in experiment.studies(config)]
+    """Our fresh examples, our timed reruns, and the fresh examples resampled, of each workload with all its studies."""
+    listed = figures.finished(experiment, results, scale)
     studies = load.of_studies(load.table(results, scale, "studies"), listed)
-    studies = studies[studies["workload"].isin(studies.loc[studies["variant"] != "baseline", "workload"])]
     trials = load.table(results, scale, "trials")
     rows = reach.per_study(trials, studies)
     goals = ["min"] * len(studies)
@@ -71,7 +68,11 @@ def draw(sources: list[Source]) -> Figure:
     axes[0, 0].set_ylabel("training time (baseline without waiting = 1)")
     lines, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(
-        lines[::-1], labels[::-1], loc="outside right center", frameon=False, title="lines: modelled\npoints: timed reruns,\nfive at R = 6, else one"
+        lines[::-1],
+        labels[::-1],
+        loc="outside right center",
+        frameon=False,
+        title="lines: modelled\npoints: timed reruns,\nfive at R = 6, else one",
     )
     return figure
 
@@ -193,13 +194,7 @@ class TrainingTime:
 
     def has_results(self, results: Path, scale: str) -> bool:
         """Whether a workload has all of its studies."""
-        if scale == load.PUBLISHED:
-            return True
-        if not load.has_results(results, scale):
-            return False
-        table = load.table(results, scale, "studies")
-        panels = [experiment.studies(workloads.load(workload, scale)) for workload in experiment.PANELS.values()]
-        return any(len(load.of_studies(table, panel)) == len(panel) for panel in panels)
+        return figures.has_results(experiment, results, scale)
 
 
 ANALYSIS = TrainingTime()

@@ -49,6 +49,37 @@ BEST_VALUE = Measure(
 )
 
 
+def finished(experiment: ModuleType, results: Path, scale: str) -> list[Study]:
+    """A figure's studies of each workload that has all of them, those without the bound where there are no others.
+
+    Raises:
+      load.ResultsError: there is no such workload.
+    """
+    if found := _finished(experiment, results, scale):
+        return found
+    name = experiment.__name__.rpartition(".")[-1]
+    raise load.ResultsError(
+        f"{results / scale} has no workload with all studies of {name.replace('figure', 'Figure ')}; run `python -m "
+        f"experiments.{name} --scale={scale}`, then `python -m analysis.collect --scale={scale}`"
+    )
+
+
+def _finished(experiment: ModuleType, results: Path, scale: str) -> list[Study]:
+    table = load.table(results, scale, "studies")
+    found: list[Study] = []
+    for workload in dict.fromkeys(experiment.PANELS.values()):
+        config = workloads.load(workload, scale)
+        panels = [experiment.studies(config, bound=bound) for bound in (True, False)]
+        complete = [panel for panel in panels if len(load.of_studies(table, panel)) == len(panel)]
+        found += complete[0] if complete else []
+    return found
+
+
+def has_results(experiment: ModuleType, results: Path, scale: str) -> bool:
+    """Whether there is anything of a figure to draw."""
+    return scale == load.PUBLISHED or (load.has_results(results, scale) and bool(_finished(experiment, results, scale)))
+
+
 @dataclass(frozen=True)
 class Analysis:
     """One figure of the paper: the module of its studies, how it is drawn, what it claims.
@@ -64,7 +95,7 @@ class Analysis:
 
     def has_results(self, results: Path, scale: str) -> bool:
         """Whether there is anything to draw."""
-        return scale == load.PUBLISHED or (load.has_results(results, scale) and bool(self._finished(results, scale)))
+        return has_results(self.experiment, results, scale)
 
     def make(self, results: Path, scale: str) -> str:
         """Draws and writes the figure at one scale, its table and its claims; returns its numbers in words."""
@@ -109,15 +140,10 @@ class Analysis:
         Raises:
           load.ResultsError: there is no such workload, or its studies have different targets.
         """
-        finished = self._finished(results, scale)
-        if not finished:
-            raise load.ResultsError(
-                f"{results / scale} has no workload with all studies of Figure {self.number}; run `python -m "
-                f"experiments.figure{self.number} --scale={scale}`, then `python -m analysis.collect --scale={scale}`"
-            )
-        studies = load.of_studies(load.table(results, scale, "studies"), finished)
+        listed = finished(self.experiment, results, scale)
+        studies = load.of_studies(load.table(results, scale, "studies"), listed)
         studies = studies.sort_values(["workload", "batch_size"], kind="stable", ignore_index=True)
-        trials = load.of_studies(load.table(results, scale, "trials"), finished)
+        trials = load.of_studies(load.table(results, scale, "trials"), listed)
         fewest = studies.groupby("workload")["feasible_trials_a_search"].min()
         for workload, targets in studies.groupby("workload")["target"].unique().items():
             if len(targets) > 1:
@@ -128,17 +154,6 @@ class Analysis:
         kept = [reach.first_feasible(rows, fewest[workload]) for workload, rows in trials.groupby("workload")]
         studies["trials"] = studies["workload"].map(fewest)
         return studies, pd.concat(kept, ignore_index=True)
-
-    def _finished(self, results: Path, scale: str) -> list[Study]:
-        """The studies of each workload that has all of them, those without the bound where there are no others."""
-        table = load.table(results, scale, "studies")
-        finished: list[Study] = []
-        for workload in dict.fromkeys(self.experiment.PANELS.values()):
-            config = workloads.load(workload, scale)
-            panels = [self.experiment.studies(config, bound=bound) for bound in (True, False)]
-            complete = [panel for panel in panels if len(load.of_studies(table, panel)) == len(panel)]
-            finished += complete[0] if complete else []
-        return finished
 
     def _write(self, folder: Path, rows: Rows, bars: pd.DataFrame, table: pd.DataFrame, told: list[str]) -> str:
         path = folder / f"figure{self.number}.png"

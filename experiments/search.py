@@ -1,7 +1,9 @@
-"""Quasi-random search (Bousquet et al. 2017): the points of a search, its budget and its lossless bound.
+"""Quasi-random search (Bousquet et al. 2017): the points of a search, its budget and its bound.
 
 A search's result is the *fewest* fresh examples with which any of its trials reaches the target. A trial that has
-used that many and is not there yet cannot win any more, so it is stopped: same result, a fraction of the cost.
+used that many and is not there yet cannot win any more, so it is stopped: same result, a fraction of the cost. But
+for one case: a stopped trial takes a place in the budget of feasible trials even if it would have diverged later, where
+a search without the bound draws another point.
 
 Everything is settled in the order of the points, never in the order in which trials happen to finish: a trial is
 bounded only by trials of lower index. So a search gives the same table on one worker and on a hundred, and after any

@@ -175,7 +175,7 @@ def run(
       record: receives each measurement as it is made.
 
     Returns:
-      The result; divergence is one, not an error.
+      The result; divergence is one, not an error, also after the target was reached.
     """
     started = time.monotonic()
     counter = stages.ReadCounter()
@@ -203,9 +203,7 @@ def run(
             elif bound is not None and step >= bound:
                 return result("bounded", step)
     except TrialDiverged as diverged:
-        if steps_to_target is None:
-            return result("infeasible", diverged.sgd_steps)
-        step = diverged.sgd_steps
+        return result("infeasible", diverged.sgd_steps)
     return result("complete", step, steps_to_target)
 
 

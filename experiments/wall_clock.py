@@ -4,8 +4,9 @@
     python -m experiments.wall_clock --scale=small --ratio=1 --ratio=2 --reruns=1    points for other R
     python -m experiments.wall_clock --scale=small --panel=a --echo-factor=5    one workload, one echo factor
 
-For each echo factor the chosen trial is the one of results/<scale>/trials.csv that needed the fewest fresh examples. A
-rerun takes its metaparameters and seeds that no search has used. The number of updates to the target is found at full
+For each echo factor the chosen trial is the one of results/<scale>/trials.csv that needed the fewest fresh examples.
+(The paper chose at 75.3 % and reported at 75 %; here both are the workload's target, so a rerun may miss it.) A rerun
+takes its metaparameters and seeds that no search has used. The number of updates to the target is found at full
 speed; then the same updates are timed behind the slow source, from the first read to the last update, evaluations left
 out. R is relative to t_downstream as measured in this process for the largest echo factor. Needs a quiet machine.
 
@@ -17,6 +18,8 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from ml_collections import ConfigDict
 
 from experiments import engine, workloads
 from experiments import search as quasi_random
@@ -133,29 +136,49 @@ def main(argv: list[str] | None = None) -> int:
     def work() -> None:
         for panel in flags.panel or PANELS:
             config = workloads.load(PANELS[panel], flags.scale)
-            listed = studies(config)
-            wanted = flags.echo_factor or [study.echo_factor for study in listed]
-            if unknown := set(wanted) - {study.echo_factor for study in listed}:
+            factors = [study.echo_factor for study in studies(config)]
+            wanted = flags.echo_factor or factors
+            if unknown := set(wanted) - set(factors):
                 raise ConfigError(f"Figure 4 has no study with e = {min(unknown):g}")
-            time_studies(listed, wanted, flags.ratio or [RATIO], flags.reruns, flags.results / flags.scale)
+            folder = flags.results / flags.scale
+            chosen = choose(config, wanted, folder / "trials.csv")
+            time_studies(studies(config)[-1], chosen, flags.ratio or [RATIO], flags.reruns, folder)
 
     return told(work, stopped="stopped; what was timed is kept")
 
 
-def time_studies(listed: list[Study], wanted: list[float], ratios: list[float], reruns: int, folder: Path) -> None:
-    """Times the chosen trial of each study with a wanted echo factor, R relative to the last study's t_downstream.
+def choose(config: ConfigDict, wanted: list[float], trials: Path) -> list[tuple[Study, tuple[int, int]]]:
+    """Each study with a wanted echo factor and its chosen trial; of searches without the bound if others are not there.
+
+    Raises:
+      NoTrial: there is none.
+    """
+    bounded, full = (
+        [study for study in studies(config, bound=bound) if study.echo_factor in wanted] for bound in (True, False)
+    )
+    try:
+        return [(study, chosen_trial(trials, study)) for study in bounded]
+    except NoTrial as missing:
+        try:
+            return [(study, chosen_trial(trials, study)) for study in full]
+        except NoTrial:
+            raise missing from None
+
+
+def time_studies(
+    slowest: Study, chosen: list[tuple[Study, tuple[int, int]]], ratios: list[float], reruns: int, folder: Path
+) -> None:
+    """Times the chosen trial of each study, R relative to the t_downstream of the one with the largest e.
 
     Reruns are in the outer loop, so that a machine that drifts treats all e alike.
     """
-    timed = [study for study in listed if study.echo_factor in wanted]
-    chosen = [chosen_trial(folder / "trials.csv", study) for study in timed]
-    os.environ.update(engine.worker_environment(listed[0].scale))
+    os.environ.update(engine.worker_environment(slowest.scale))
     from experiments import trial  # imports JAX and TensorFlow
     from experiments.training import Training
 
     for number in range(reruns):
-        downstream = Training(listed[-1]).downstream_seconds()
-        for study, trial_of_search in zip(timed, chosen, strict=True):
+        downstream = Training(slowest).downstream_seconds()
+        for study, trial_of_search in chosen:
             with trial.pipeline_errors(study):
                 for row in rerun(study, trial_of_search, ratios, downstream, number):
                     save(folder / "wall_clock.csv", [row])

@@ -160,6 +160,14 @@ def test_the_chosen_trial_needed_the_fewest_fresh_examples(tmp_path):
     assert wall_clock.chosen_trial(tmp_path / "trials.csv", study) == (1, 2)
 
 
+@pytest.mark.parametrize("bound", [True, False])
+def test_the_chosen_trials_may_be_of_searches_without_the_bound(tmp_path, bound):
+    config = workloads.load("transformer_lm1b", "small")
+    study = experiment.studies(config, bound=bound)[0]
+    trials(tmp_path / "trials.csv", study, [(1, 2, 200.0)])
+    assert wall_clock.choose(config, [1.0], tmp_path / "trials.csv") == [(study, (1, 2))]
+
+
 @pytest.mark.parametrize("fresh", [[], [(0, 0, "")]])
 def test_nothing_to_rerun_is_an_error(tmp_path, fresh):
     trials(tmp_path / "trials.csv", tiny(), fresh)

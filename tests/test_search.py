@@ -134,6 +134,13 @@ def test_bound_on_and_off_give_the_same_minimum(study):
         assert sum(t.sgd_steps for t in pruned) <= sum(t.sgd_steps for t in full)
 
 
+def test_a_trial_that_would_diverge_after_its_bound_takes_a_place_in_the_budget(study):
+    ends = [reached(400), unreached(), infeasible(700), reached(300)]
+    bounded_search = outcome(study, *ends)
+    assert [status for status, *_ in bounded_search] == ["complete", "bounded", "bounded"]
+    assert len(outcome(dataclasses.replace(study, bound=False), *ends)) == 4
+
+
 def test_points_wanted_grow_with_infeasible_trials_up_to_a_limit(study):
     assert search.wanted(study, {}) == 3
     assert search.wanted(study, {0: infeasible(1), 1: reached(3)}) == 4

@@ -53,6 +53,20 @@ def test_divergence_makes_a_trial_infeasible():
     assert all(math.isfinite(m.value) for m in measurements)
 
 
+def test_divergence_after_the_target_makes_a_trial_infeasible(monkeypatch):
+    """Without a bound, as in Figure 8: the paper discards what diverges."""
+    updates = trial._updates
+
+    def diverging(*arguments):
+        yield next(updates(*arguments))
+        raise trial.TrialDiverged(15)
+
+    monkeypatch.setattr(trial, "_updates", diverging)
+    result, measurements = train(tiny(bound=False, overrides={"target": "1000"}))
+    assert len(measurements) == 1
+    assert (result.status, result.sgd_steps, result.steps_to_target) == ("infeasible", 15, None)
+
+
 def test_without_a_bound_it_trains_to_its_budget_and_takes_the_first_time_at_target():
     bounded, _ = train(tiny())
     full, measurements = train(tiny(bound=False))

@@ -3,7 +3,7 @@
 Paper scale. From the paper: target, batch size, virtual batches of 32, shuffle buffer, evaluation interval, run
 lengths, 5 searches of 50 feasible trials, Nesterov momentum, a rate that falls linearly to 1/1000 over a searched
 number of updates. Not printed there, so our choice: the held-out validation images, the form of crop and colour
-distortion, weight decay, label smoothing, search space.
+distortion, weight decay, label smoothing, search space, the loss at which a trial counts as diverged.
 
 Small scale: 2,000 composites (an object of Fashion-MNIST, tinted, on a photograph), stored as JPEGs of 48 pixels,
 cropped, flipped and distorted to 32; three bottleneck blocks behind the usual stem, virtual batches of 16. Calibrated
@@ -76,10 +76,10 @@ def _paper(c: ConfigDict) -> None:
             ),
             "eval_every_steps": 500,
         },
-        "e3-b1024": {"budget_fresh_examples": {"example_before_augmentation": 36_667 * 1024}},
+        "e3-b1024": {"budget_fresh_examples": {"example_before_augmentation": round(110_000 * 1024 / 3)}},
         "e4-b1024": {"budget_fresh_examples": {"example_before_augmentation": 27_500 * 1024}},
         "e5-b1024": {"budget_fresh_examples": {"example_before_augmentation": 22_000 * 1024}},
-        "e6-b1024": {"budget_fresh_examples": {"example_before_augmentation": 18_333 * 1024}},
+        "e6-b1024": {"budget_fresh_examples": {"example_before_augmentation": round(110_000 * 1024 / 6)}},
         "b16384": {
             "budget_fresh_examples": budgets(
                 baseline=12_000 * 16384, batch=11_000 * 16384, after=11_000 * 16384, before=9_000 * 16384

@@ -1,9 +1,10 @@
 """Transformer on Common Crawl: LM1B's model, batch size and search space; data, budget and target differ.
 
 Paper scale. From the paper: target cross-entropy 3.9 nats a subword (Table 1) and the run lengths, three times LM1B's.
-Not printed there, so our choice, besides those of `transformer_lm1b`: C4 before its cleaning as the prepared form of
-the crawl (the WET files themselves, see `pipelines/crawl.py`, are `--config.data.dataset=wet`), a line of a page an
-example, and five million pages.
+Not as there: the paper reads the crawl of June 2017, 6.7 TB of it; the default is what TensorFlow Datasets prepares, C4
+before its cleaning, of April 2019. With the WET files of CC-MAIN-2017-26, `--config.data.dataset=wet` (see
+`pipelines/crawl.py`) reads the paper's. Not printed there, so our choice, besides those of `transformer_lm1b`: a line
+of a page an example, and five million pages.
 
 Small scale: bytes of the bundled public-domain pages in windows of 32. Calibrated on the baseline alone, then frozen:
 six trials over LM1B's region of rates and momenta ended their budget of 38,400 windows, one and a half times LM1B's,

@@ -2,7 +2,8 @@
 
 Paper scale. From the paper: target, batch size, shuffle buffer, evaluation interval, run lengths, 5 searches of 100
 feasible trials, Nesterov momentum at a constant rate. Not printed there, so our choice: model size (the base
-Transformer's), vocabulary, sequence length, validation sentences, search space.
+Transformer's), vocabulary, sequence length, validation sentences, search space, the loss at which a trial counts as
+diverged.
 
 Small scale: bytes of the Brown corpus in windows of 32, a model of 63,936 parameters. Calibrated on the baseline alone,
 then frozen: coarse searches found the region of good rates (0.07 to 0.38) and momenta (0.86 to 0.95), the budget of
@@ -66,7 +67,7 @@ def _paper(c: ConfigDict) -> None:
         "e4-b1024": {"example": 7_500 * 1024},
         "e4-b4096": {"example": 5_625 * 4096},
         "e8-b4096": {"example": 3_750 * 4096},
-        "e16-b4096": {"example": 2_344 * 4096},
+        "e16-b4096": {"example": 37_500 * 256},
         "s100000": {"example": 20_000 * 1024},
     }
     c.at = {setting: {"budget_fresh_examples": budget} for setting, budget in budgets.items()}
