@@ -1,6 +1,8 @@
 """The claims of Figure 4: training time by the paper's model at each R (version 1), and timed at R = 6 (version 3)."""
 
 import itertools
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -21,26 +23,21 @@ def figure4() -> list[Claim]:
 def _modelled(workload: str) -> list[Claim]:
     def useless_at_one(bars: Bars) -> tuple[str, bool]:
         times = _times(bars, workload, 1.0)
-        best = times[times.index > 1].min() / times[1.0]
+        best = min(time for e, time in times.items() if e > 1) / times[1.0]
         return f"{best:.3f}", best >= 1 - TOLERANCE
 
     def helps(bars: Bars) -> tuple[str, bool]:
-        worst = 0.0
-        for ratio in RATIOS:
-            times = _times(bars, workload, ratio)
-            worst = max([worst, *(times[(times.index > 1) & (times.index <= ratio)] / times[1.0])])
+        at_ratios = ((ratio, _times(bars, workload, ratio)) for ratio in RATIOS)
+        worst = max(time / times[1.0] for ratio, times in at_ratios for e, time in times.items() if 1 < e <= ratio)
         return f"{worst:.3f}", worst < 1
 
     def best_at_ratio(bars: Bars) -> tuple[str, bool]:
-        worst = max(times[ratio] / times.min() for ratio, times in _tuned(bars, workload))
+        worst = max(times[ratio] / min(times.values()) for ratio, times in _tuned(bars, workload))
         return f"{worst:.3f}", worst <= NEAR
 
     def beyond(bars: Bars) -> float:
-        return min(
-            times[times.index > ratio].min() / times[ratio]
-            for ratio, times in _tuned(bars, workload)
-            if (times.index > ratio).any()
-        )
+        tuned = _tuned(bars, workload)
+        return min(time / times[ratio] for ratio, times in tuned for e, time in times.items() if e > ratio)
 
     def useless_beyond(bars: Bars) -> tuple[str, bool]:
         return f"{beyond(bars):.3f}", beyond(bars) >= 1 - TOLERANCE
@@ -67,8 +64,7 @@ def _timed(workload: str) -> list[Claim]:
         return listed(speedups) + _baseline_note(bars, workload), all(a < b for a, b in itertools.pairwise(speedups))
 
     def fresh_rises(bars: Bars) -> tuple[str, bool]:
-        rows = _rows(bars, workload).query("echo_factor <= 5").sort_values("echo_factor")
-        speedups = rows["mean_fresh_examples"].iloc[0] / rows["mean_fresh_examples"]
+        speedups = [1 / share for e, share in sorted(_shares(bars, workload).items()) if e <= 5]
         return listed(speedups), all(a < b for a, b in itertools.pairwise(speedups))
 
     def less_than_fresh(bars: Bars) -> tuple[str, bool]:
@@ -99,16 +95,22 @@ def _timed(workload: str) -> list[Claim]:
     ]
 
 
-def _times(bars: Bars, workload: str, ratio: float) -> pd.Series:
-    """Modelled times at one R, by echo factor."""
+def _shares(bars: Bars, workload: str) -> dict[float, float]:
+    """Mean fresh examples over the baseline's, by echo factor, the baseline's at 1."""
     rows = _rows(bars, workload)
-    return training_time.modelled(rows, (ratio,)).set_index("echo_factor")["relative_time"]
+    means = {row["echo_factor"]: row["mean_fresh_examples"] for row in rows}
+    return {e: mean / means[1.0] for e, mean in means.items()}
 
 
-def _tuned(bars: Bars, workload: str) -> list[tuple[float, pd.Series]]:
+def _times(bars: Bars, workload: str, ratio: float) -> dict[float, float]:
+    """Modelled times at one R, by echo factor."""
+    return {e: share * max(ratio, e) for e, share in _shares(bars, workload).items()}
+
+
+def _tuned(bars: Bars, workload: str) -> list[tuple[float, dict[float, float]]]:
     """Each R at which e = R was searched, with the modelled times."""
-    times = ((ratio, _times(bars, workload, ratio)) for ratio in RATIOS)
-    return [(ratio, series) for ratio, series in times if ratio in series.index]
+    at_ratios = ((ratio, _times(bars, workload, ratio)) for ratio in RATIOS)
+    return [(ratio, times) for ratio, times in at_ratios if ratio in times]
 
 
 def _speedups(bars: Bars, workload: str) -> pd.DataFrame:
@@ -121,7 +123,7 @@ def _speedups(bars: Bars, workload: str) -> pd.DataFrame:
       NotRun: an echo factor was not timed.
       TargetNotReached: an echoing rerun, or every baseline rerun, did not reach the target.
     """
-    rows = _rows(bars, workload)
+    rows = pd.DataFrame(_rows(bars, workload))
     timed = rows[rows["reruns"].notna() & (rows["echo_factor"] <= 5)]
     if set(timed["echo_factor"]) != {1.0, 2.0, 3.0, 4.0, 5.0}:
         raise NotRun
@@ -141,14 +143,18 @@ def _baseline_note(bars: Bars, workload: str) -> str:
     return f" or more: {reached:.0f} of {reruns:.0f} baseline reruns reached it" if reached < reruns else ""
 
 
-def _rows(bars: Bars, workload: str) -> pd.DataFrame:
-    rows = pd.DataFrame([row for row in bars.rows if row["workload"] == workload])
-    if rows.empty or "baseline" not in set(rows["variant"]) or rows["echo_factor"].max() < LEAST_FACTOR:
+def _rows(bars: Bars, workload: str) -> list[Mapping[Any, Any]]:
+    """The bars of a workload that was searched far enough.
+
+    Raises:
+      NotRun: it was not.
+      TargetNotReached: some search failed to reach the target.
+    """
+    rows = [row for row in bars.rows if row["workload"] == workload]
+    if "baseline" not in {row["variant"] for row in rows} or max(row["echo_factor"] for row in rows) < LEAST_FACTOR:
         raise NotRun
-    short = rows[rows["reached"] < rows["searches"]]
-    if len(short):
-        first = short.iloc[0]
-        raise TargetNotReached(
-            f"e = {first['echo_factor']:g}: {first['reached']} of {first['searches']} searches reached the target"
-        )
+    for row in rows:
+        if row["reached"] < row["searches"]:
+            told = f"{row['reached']} of {row['searches']} searches reached the target"
+            raise TargetNotReached(f"e = {row['echo_factor']:g}: {told}")
     return rows

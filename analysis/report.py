@@ -100,6 +100,16 @@ def describe_speedups(speedups: pd.DataFrame) -> str:
     return markdown(told)
 
 
+def describe_model_errors(errors: pd.DataFrame) -> str:
+    """How far timed seconds are from the model, in per cent, a line a workload and e, a column an R."""
+    told = errors.map(lambda error: "" if pd.isna(error) else f"{error:+.1%}")
+    told.columns = [f"R = {ratio:g}" for ratio in errors.columns]
+    told = told.reset_index()
+    return markdown(
+        told.assign(echo_factor=told["echo_factor"].map("{:g}".format)).rename(columns={"echo_factor": "e"})
+    )
+
+
 def save_table(table: pd.DataFrame, path: Path) -> None:
     """Writes a table as CSV, or as Markdown where the name ends in .md."""
     path.parent.mkdir(parents=True, exist_ok=True)

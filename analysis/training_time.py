@@ -34,23 +34,41 @@ def measured(wall_clock: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
 
     Columns: those three, `reruns`, `reruns_at_target` (how many reached it), `{mean,min,max}_seconds` and
     `{mean,min,max}_rerun_fresh_examples` over those, `batch_seconds` (mean seconds an upstream batch that was needed,
-    from the first update on: short runs would show little but how their buffers fill), and `{mean,min,max}_relative`,
-    in units of `modelled`.
+    from the first update on: short runs would show little but how their buffers fill), `batch_downstreams` (the same in
+    units of t_downstream), and `{mean,min,max}_relative`, in units of `modelled`: what each rerun took for an upstream
+    batch, times the upstream batches that the searches needed on average, so that it shows how seconds compare with
+    the model, whatever the rerun needed itself.
     """
-    timed = wall_clock.copy()
-    sizes = rows.drop_duplicates("workload").set_index("workload")["batch_size"]
-    batches = timed["fresh_examples"] / timed["workload"].map(sizes)
+    timed = wall_clock.merge(rows[["workload", "echo_factor", "batch_size", "mean_fresh_examples"]], how="left")
+    batches = timed["fresh_examples"] / timed["batch_size"]
     timed["batch_seconds"] = (timed["seconds"] - timed["fill_seconds"]) / batches
-    timed["relative"] = timed["seconds"] / (timed["t_downstream"] * timed["workload"].map(_baseline_batches(rows)))
+    timed["batch_downstreams"] = timed["batch_seconds"] / timed["t_downstream"]
+    share = _upstream_batches(timed) / timed["workload"].map(_baseline_batches(rows))
+    timed["relative"] = timed["batch_downstreams"] * share
     groups = timed.groupby(["workload", "echo_factor", "ratio"])
     table = groups.agg(
-        reruns=("rerun", "count"), reruns_at_target=("reached_target", "sum"), batch_seconds=("batch_seconds", "mean")
+        reruns=("rerun", "count"),
+        reruns_at_target=("reached_target", "sum"),
+        batch_seconds=("batch_seconds", "mean"),
+        batch_downstreams=("batch_downstreams", "mean"),
     )
     for end in ("mean", "min", "max"):
         table[f"{end}_seconds"] = groups["seconds"].agg(end)
         table[f"{end}_rerun_fresh_examples"] = groups["fresh_examples"].agg(end)
         table[f"{end}_relative"] = groups["relative"].agg(end)
     return table.reset_index()
+
+
+def model_errors(timed: pd.DataFrame) -> pd.DataFrame:
+    """How far timed seconds an upstream batch are from the model: rows a workload and e, columns an R, as shares.
+
+    Args:
+      timed: what `measured` gives.
+    """
+    needed = timed["batch_downstreams"] / timed[["ratio", "echo_factor"]].max(axis=1)
+    return timed.assign(error=needed - 1).pivot_table(
+        index=["workload", "echo_factor"], columns="ratio", values="error"
+    )
 
 
 def with_seconds(rows: pd.DataFrame, seconds: pd.DataFrame) -> pd.DataFrame:

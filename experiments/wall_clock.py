@@ -8,7 +8,7 @@ For each echo factor the chosen trial is the one of results/<scale>/trials.csv t
 (The paper chose at 75.3 % and reported at 75 %; here both are the workload's target, so a rerun may miss it.) A rerun
 takes its metaparameters and seeds that no search has used. The number of updates to the target is found at full
 speed; then the same updates are timed behind the slow source, from the first read to the last update, evaluations left
-out. R is relative to t_downstream as measured in this process for the largest echo factor. Needs a quiet machine.
+out. R is relative to t_downstream as measured for the largest echo factor, shortly before. Needs a quiet machine.
 
 Writes results/<scale>/wall_clock.csv, a row a rerun; rows of the same rerun are replaced.
 """
@@ -16,7 +16,6 @@ Writes results/<scale>/wall_clock.csv, a row a rerun; rows of the same rerun are
 import csv
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -58,46 +57,60 @@ def chosen_trial(trials: Path, study: Study) -> tuple[int, int]:
     return min(reached)[1:]
 
 
-def rerun(
-    study: Study, trial_of_search: tuple[int, int], ratios: list[float], downstream: float, number: int
-) -> Iterator[dict]:
-    """Trains to the target once and times the same updates at each R; yields a row each, one without seconds each if
-    the target is not reached."""
-    from experiments import trial  # imports JAX and TensorFlow
-    from experiments.training import Training
-    from pipelines import timing
-    from pipelines.stages import ReadCounter
+class Rerun:
+    """A chosen trial, trained to its target with seeds that no search has used, ready to be timed.
 
-    point = quasi_random.point(study, *trial_of_search)
-    unused_search = study.searches + number
-    result = trial.run(study, unused_search, 0, point, bound_steps=lambda: None, record=lambda _: None)
-    training = Training(study, point, unused_search, 0)
-    training.warm_up()
-    for ratio in ratios:
+    `updates` is how many that took, None if it missed the target.
+    """
+
+    def __init__(self, study: Study, trial_of_search: tuple[int, int], number: int) -> None:
+        from experiments import trial  # imports JAX and TensorFlow
+        from experiments.training import Training
+
+        self._study, self._number = study, number
+        point = quasi_random.point(study, *trial_of_search)
+        unused_search = study.searches + number
+        with trial.pipeline_errors(study):
+            result = trial.run(study, unused_search, 0, point, bound_steps=lambda: None, record=lambda _: None)
+            self.updates = result.steps_to_target
+            self._training = Training(study, point, unused_search, 0)
+            self._training.warm_up()
+
+    def timed(self, ratio: float, downstream: float) -> dict:
+        """Takes the same updates behind a source that needs `ratio * downstream` seconds a batch; returns their row.
+
+        A rerun that missed the target has a row without seconds.
+        """
+        from experiments import trial
+        from pipelines import timing
+        from pipelines.stages import ReadCounter
+
+        study, training = self._study, self._training
         row = {
             "workload": study.workload,
             "variant": study.variant,
             "echo_factor": study.echo_factor,
             "ratio": ratio,
-            "rerun": number,
-            "reached_target": result.steps_to_target is not None,
+            "rerun": self._number,
+            "reached_target": self.updates is not None,
             "t_downstream": downstream,
         }
-        if (updates := result.steps_to_target) is not None:
+        if self.updates is not None:
             counter = ReadCounter()
             training.restart()
             examples = counter.count(training.slowed_down(ratio * downstream), chunk=study.batch_size)
-            run = timing.drive(training.batches(examples), training.step, updates)
+            with trial.pipeline_errors(study):
+                run = timing.drive(training.batches(examples), training.step, self.updates)
             row |= {
-                "updates": updates,
-                "fresh_examples": study.fresh_examples(updates),
+                "updates": self.updates,
+                "fresh_examples": study.fresh_examples(self.updates),
                 "examples_read": counter.examples,
                 "seconds": round(run.seconds, 3),
                 "fill_seconds": round(run.fill_seconds, 3),
                 "idle_seconds": round(run.idle_seconds, 3),
-                "step_seconds": (run.seconds - run.fill_seconds - run.idle_seconds) / updates,
+                "step_seconds": (run.seconds - run.fill_seconds - run.idle_seconds) / self.updates,
             }
-        yield row | {"config_hash": study.config_hash, "device": trial.device()["device"]}
+        return row | {"config_hash": study.config_hash, "device": trial.device()["device"]}
 
 
 def save(path: Path, rows: list[dict]) -> None:
@@ -170,19 +183,20 @@ def time_studies(
 ) -> None:
     """Times the chosen trial of each study, R relative to the t_downstream of the one with the largest e.
 
-    Reruns are in the outer loop, so that a machine that drifts treats all e alike.
+    Reruns are in the outer loop, so that a machine that drifts treats all e alike; t_downstream is measured anew for
+    each R, shortly before its runs, and is the same for all e.
     """
     os.environ.update(engine.worker_environment(slowest.scale))
-    from experiments import trial  # imports JAX and TensorFlow
-    from experiments.training import Training
+    from experiments.training import Training  # imports JAX and TensorFlow
 
     for number in range(reruns):
-        downstream = Training(slowest).downstream_seconds()
-        for study, trial_of_search in chosen:
-            with trial.pipeline_errors(study):
-                for row in rerun(study, trial_of_search, ratios, downstream, number):
-                    save(folder / "wall_clock.csv", [row])
-                    print(describe(row), flush=True)
+        trained = [Rerun(study, trial_of_search, number) for study, trial_of_search in chosen]
+        for ratio in ratios:
+            downstream = Training(slowest).downstream_seconds()
+            for each in trained:
+                row = each.timed(ratio, downstream)
+                save(folder / "wall_clock.csv", [row])
+                print(describe(row), flush=True)
 
 
 def describe(row: dict) -> str:

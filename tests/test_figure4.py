@@ -79,7 +79,10 @@ def test_measured_reruns_leave_out_those_that_missed_the_target():
     ends = [table[f"{end}_rerun_fresh_examples"] for end in ("mean", "min", "max")]
     assert ends == [150.0, 100.0, 200.0]
     assert table["batch_seconds"] == pytest.approx((0.6 + 0.6) / 2)
-    assert table["mean_relative"] == pytest.approx(10 / (0.1 * 10))
+    assert table["batch_downstreams"] == pytest.approx(6)
+    assert table["mean_relative"] == pytest.approx(6 * 50 / 10)  # of the searches' 50 batches, not of its own
+    errors = training_time.model_errors(table.to_frame().T.infer_objects())
+    assert errors.loc[("transformer_lm1b", 2.0), 6.0] == pytest.approx(0)
 
 
 def test_the_papers_numbers_and_verdicts():
@@ -177,7 +180,8 @@ def test_nothing_to_rerun_is_an_error(tmp_path, fresh):
 
 def test_a_rerun_ends_at_the_target_and_is_timed_over_the_same_updates():
     study = tiny("example", 2)
-    rerun = list(wall_clock.rerun(study, (0, 0), [1.0, 2.0], 1e-4, 3))
+    trained = wall_clock.Rerun(study, (0, 0), 3)
+    rerun = [trained.timed(ratio, 1e-4) for ratio in (1.0, 2.0)]
     assert [row["ratio"] for row in rerun] == [1.0, 2.0]
     assert rerun[0]["reached_target"]
     assert rerun[0]["updates"] == rerun[1]["updates"] > 0
@@ -186,7 +190,7 @@ def test_a_rerun_ends_at_the_target_and_is_timed_over_the_same_updates():
 
 
 def test_a_rerun_that_misses_the_target_has_no_seconds():
-    (row,) = wall_clock.rerun(tiny(overrides={"target": "0.1"}, budget_steps=4), (0, 0), [1.0], 1e-4, 0)
+    row = wall_clock.Rerun(tiny(overrides={"target": "0.1"}, budget_steps=4), (0, 0), 0).timed(1.0, 1e-4)
     assert not row["reached_target"]
     assert "seconds" not in row
 

@@ -114,7 +114,7 @@ def _small(c: ConfigDict) -> None:
         "e8-b8": {"budget_fresh_examples": {"example": 8_000}, "eval_every_steps": 80},
         "e16-b8": {
             "budget_fresh_examples": {"example": 8_000},
-            "search_space": _space(learning_rate=(0.02, 0.25), momentum=(0.9, 0.99)),
+            "search_space": _space(learning_rate=(0.006, 0.075), momentum=(0.9, 0.99)),
             "eval_every_steps": 160,
         },
         "e3-b32": {"budget_fresh_examples": {"example": 12_800}},
