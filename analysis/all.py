@@ -1,25 +1,45 @@
 """Redraws every figure at every scale that has results, and the published ones.
 
-python -m analysis.all
+    python -m analysis.all
+
+Besides, it puts the claims of all figures, also of those that were not run, into results/<scale>/claims.md.
 """
 
 import sys
 from pathlib import Path
 
-from analysis import figure3, figure4, figure5, figure6, figure7, figure8, load
+import pandas as pd
+
+from analysis import figure3, figure4, figure5, figure6, figure7, figure8, load, report
 from analysis.command_line import tell
+from experiments import workloads
 
 FIGURES = (figure3, figure4, figure5, figure6, figure7, figure8)
-SCALES = (load.PUBLISHED, "smoke", "small", "paper")
 
 
 def redraw(results: Path = load.RESULTS) -> str:
     """Redraws what has results and returns the figures' numbers in words."""
     told = []
-    for scale in SCALES:
+    for scale in (load.PUBLISHED, *workloads.SCALES):
         drawn = [figure.ANALYSIS for figure in FIGURES if figure.ANALYSIS.has_results(results, scale)]
         told += [f"# {scale}, Figure {analysis.number}\n\n{analysis.make(results, scale)}" for analysis in drawn]
+        if drawn and scale != load.PUBLISHED:
+            path = results / scale / "claims.md"
+            path.write_text(claims(results, scale))
+            told.append(f"written: {path}")
     return "\n\n".join(told)
+
+
+def claims(results: Path, scale: str) -> str:
+    """The claims of all figures, as their own files have them where there are results."""
+    parts = ["# Every claim: the paper's number, ours, and whether it holds"]
+    for analysis in (figure.ANALYSIS for figure in FIGURES):
+        if analysis.has_results(results, scale):
+            table = (results / scale / f"claims_figure{analysis.number}.md").read_text().strip()
+        else:
+            table = report.markdown(analysis.check(pd.DataFrame(), scale))
+        parts.append(f"## Figure {analysis.number}\n\n{table}")
+    return "\n\n".join(parts) + "\n"
 
 
 if __name__ == "__main__":

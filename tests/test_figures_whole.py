@@ -119,9 +119,21 @@ def test_studies_without_the_bound_are_found(tmp_path):
 
 def test_all_draws_what_has_results(tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(figures.Analysis, "make", lambda self, results, scale: made.append((self.number, scale)) or "")
+
+    def make(self, results, scale):
+        made.append((self.number, scale))
+        (results / scale).mkdir(exist_ok=True)
+        (results / scale / f"claims_figure{self.number}.md").write_text(f"claims of {self.number}\n")
+        return ""
+
+    monkeypatch.setattr(figures.Analysis, "make", make)
     studies = figure7.ANALYSIS.experiment.studies(workloads.load("transformer_lm1b", "small"))
     write_results(tmp_path, studies, expected)
     redrawn.redraw(tmp_path)
     # Figure 3's studies of this workload are among Figure 7's.
     assert made == [*((number, "published") for number in (3, 5, 6, 7, 8)), (3, "small"), (7, "small")]
+    table = (tmp_path / "small" / "claims.md").read_text()
+    assert "## Figure 7\n\nclaims of 7\n" in table
+    for number, claims in ((4, 18), (5, 6), (6, 7), (8, 5)):
+        section = table.partition(f"## Figure {number}\n")[2].partition("## ")[0]
+        assert section.count("| not run") == section.count(f"experiments.figure{number} --scale=small") == claims
