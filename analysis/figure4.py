@@ -68,12 +68,15 @@ def draw(sources: list[Source]) -> Figure:
         ax.set_title(f"{plots.WORKLOADS[workload]}\n{title}", fontsize=9)
     axes[0, 0].set_ylabel("training time (baseline without waiting = 1)")
     lines, labels = axes[0, 0].get_legend_handles_labels()
+    told = "lines: modelled"
+    if any("ratio" in timed and len(timed) for *_, timed in panels):
+        told += "\npoints: timed reruns (five at\nR = 6, else one), for the\nsearches' fresh examples"
     figure.legend(
         lines[::-1],
         labels[::-1],
         loc="outside right center",
         frameon=False,
-        title="lines: modelled\npoints: timed reruns (five at\nR = 6, else one), for the\nsearches' fresh examples",
+        title=told,
     )
     return figure
 
