@@ -66,12 +66,12 @@ def resampled_best(outcomes: np.ndarray, goal: str, resamples: int, generator: n
 
 
 def decided(trials: pd.DataFrame, studies: pd.DataFrame, column: str) -> np.ndarray:
-    """The share of all draws that have an outcome in every search of a study, [studies]."""
+    """The share of all draws that have an outcome in every search of a study, [studies]; 0 where a search never has."""
     feasible = trials[trials["status"] != "infeasible"]
     missing = feasible[column].isna().groupby([feasible[key] for key in (*STUDY_KEYS, "search")]).agg(["mean", "size"])
     some = 1 - missing["mean"] ** missing["size"]
-    shares = some.groupby(STUDY_KEYS).prod()
-    return shares.reindex(pd.MultiIndex.from_frame(studies[STUDY_KEYS])).to_numpy()
+    shares = some.groupby(STUDY_KEYS).agg(["prod", "size"]).reindex(pd.MultiIndex.from_frame(studies[STUDY_KEYS]))
+    return np.where(shares["size"] == studies["searches"].to_numpy(), shares["prod"], 0.0)
 
 
 def intervals(means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

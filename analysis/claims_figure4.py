@@ -77,7 +77,7 @@ def _timed(workload: str) -> list[Claim]:
         return f"{speedup:.2f}{_baseline_note(bars, workload)}", speedup >= 3
 
     def overhead(bars: Bars) -> tuple[str, bool]:
-        growth = _speedups(bars, workload)["batch_seconds_growth"][5.0]
+        growth = _speedups(bars, workload)["batch_growth"][5.0]
         return f"{growth:+.1%}", growth > 0.05
 
     return [

@@ -14,6 +14,7 @@ not depend on how many workers there were. Only wall seconds do.
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def search_rows(root: Path, study: Study, search: int) -> tuple[list[dict], list
                 "status": trial.status,
                 "sgd_steps": trial.sgd_steps,
                 "fresh_examples": study.fresh_examples(trial.sgd_steps),
-                "best_metric": better((m.value for m in values), default=None),
+                "best_metric": better((m.value for m in values if math.isfinite(m.value)), default=None),
                 "reached_target": to_target is not None,
                 "fresh_examples_to_target": None if to_target is None else study.fresh_examples(to_target),
                 "seconds": round(results[trial.index].seconds, 2),
@@ -75,13 +76,14 @@ def search_rows(root: Path, study: Study, search: int) -> tuple[list[dict], list
 def study_row(study: Study, trials: list[dict]) -> dict[str, object]:
     """One row of studies.csv."""
     statuses = [trial["status"] for trial in trials]
+    feasible = [trial["search"] for trial in trials if trial["status"] != "infeasible"]
     return load.study_keys(study) | {
         "metric": study.config["metric"],
         "goal": study.config["goal"],
         "target": study.config["target"],
         "budget_fresh_examples": study.fresh_examples(study.budget_steps),
         "searches": study.searches,
-        "feasible_trials_a_search": study.trials,
+        "feasible_trials_a_search": min(feasible.count(search) for search in range(study.searches)),
         "complete": statuses.count("complete"),
         "bounded": statuses.count("bounded"),
         "infeasible": statuses.count("infeasible"),

@@ -23,14 +23,15 @@ def curves(measurements: pd.DataFrame, winners: pd.DataFrame) -> pd.DataFrame:
 
     Columns: the study's keys, `fresh_examples`, `mean`, `deviation`, `winners`. The points are those at which any
     winner was measured, from where all of them have begun; between its measurements a winner's metric is interpolated
-    linearly, and a winner that has ended, at the target for instance, stays where it ended.
+    linearly, and a winner that has ended, at the target for instance, stays where it ended. A value that is not finite
+    counts as not measured.
 
     Args:
       measurements: `fresh_examples` and `value` by study, search and trial.
       winners: the trials to show, one a study and search.
     """
     keys = [*STUDY_KEYS, "search", "trial"]
-    won = measurements.merge(winners[keys], on=keys)
+    won = measurements[np.isfinite(measurements["value"])].merge(winners[keys], on=keys)
     tables = [won[STUDY_KEYS].iloc[:0].assign(fresh_examples=0.0, mean=0.0, deviation=0.0, winners=0)]
     for _, rows in won.groupby(STUDY_KEYS):
         lines = [line.sort_values("fresh_examples") for _, line in rows.groupby("search")]

@@ -1,5 +1,6 @@
 """What the analyses of all figures share: our bars beside the paper's, drawn, tabled and judged."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,22 @@ def _finished(experiment: ModuleType, results: Path, scale: str) -> list[Study]:
     return found
 
 
+SAME_FOR_ALL = ("data", "model", "target", "goal", "divergence_factor")
+"""What the configurations of all studies of a figure and workload have in common."""
+
+
+def _differing(studies: pd.DataFrame) -> str | None:
+    """The first setting of SAME_FOR_ALL in which studies differ; virtual batches may, where batches are smaller."""
+    configs = [json.loads(config) for config in studies["config"]]
+    for key in SAME_FOR_ALL:
+        values = [config.get(key) for config in configs]
+        if key == "model":
+            values = [{name: value for name, value in model.items() if name != "ghost_batch_size"} for model in values]
+        if any(value != values[0] for value in values):
+            return key
+    return None
+
+
 def has_results(experiment: ModuleType, results: Path, scale: str) -> bool:
     """Whether there is anything of a figure to draw."""
     return scale == load.PUBLISHED or (load.has_results(results, scale) and bool(_finished(experiment, results, scale)))
@@ -142,18 +159,18 @@ class Analysis:
         figures share may have more trials than this figure's other ones; then the first of each search count.
 
         Raises:
-          load.ResultsError: there is no such workload, or its studies have different targets.
+          load.ResultsError: there is no such workload, or its studies are not of the same model, data and target.
         """
         listed = finished(self.experiment, results, scale)
         studies = load.of_studies(load.table(results, scale, "studies"), listed)
         studies = studies.sort_values(["workload", "batch_size"], kind="stable", ignore_index=True)
         trials = load.of_studies(load.table(results, scale, "trials"), listed)
         fewest = studies.groupby("workload")["feasible_trials_a_search"].min()
-        for workload, targets in studies.groupby("workload")["target"].unique().items():
-            if len(targets) > 1:
+        for workload, rows in studies.groupby("workload"):
+            if differing := _differing(rows):
                 raise load.ResultsError(
-                    f"the studies of {workload} in {results / scale} have different targets, {sorted(targets)}: they "
-                    "do not compare; collect runs of one configuration"
+                    f"the studies of {workload} in {results / scale} differ in {differing}: they do not compare; "
+                    "collect runs of one configuration"
                 )
         kept = [reach.first_feasible(rows, fewest[workload]) for workload, rows in trials.groupby("workload")]
         studies["trials"] = studies["workload"].map(fewest)

@@ -94,7 +94,7 @@ def describe_speedups(speedups: pd.DataFrame) -> str:
     for name, column, form in (
         ("in the reruns", "rerun_fresh_speedup", "{:.2f}x"),
         ("less wall time", "wall_clock_speedup", "{:.2f}x"),
-        ("seconds an upstream batch", "batch_seconds_growth", "{:+.0%}"),
+        ("time an upstream batch", "batch_growth", "{:+.1%}"),
     ):
         told[name] = speedups[column].map(lambda value, form=form: "" if pd.isna(value) else form.format(value))
     return markdown(told)

@@ -33,23 +33,20 @@ def measured(wall_clock: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Mean, minimum and maximum over the reruns of each workload, echo factor and R.
 
     Columns: those three, `reruns`, `reruns_at_target` (how many reached it), `{mean,min,max}_seconds` and
-    `{mean,min,max}_rerun_fresh_examples` over those, `batch_seconds` (mean seconds an upstream batch that was needed,
-    from the first update on: short runs would show little but how their buffers fill), `batch_downstreams` (the same in
-    units of t_downstream), and `{mean,min,max}_relative`, in units of `modelled`: what each rerun took for an upstream
-    batch, times the upstream batches that the searches needed on average, so that it shows how seconds compare with
-    the model, whatever the rerun needed itself.
+    `{mean,min,max}_rerun_fresh_examples` over those, `batch_downstreams` (mean time an upstream batch that was needed,
+    in units of t_downstream, from the first update on: short runs would show little but how their buffers fill), and
+    `{mean,min,max}_relative`, in units of `modelled`: the same of each rerun, times the upstream batches that the
+    searches needed on average, so that it shows how seconds compare with the model, whatever the rerun needed itself.
     """
     timed = wall_clock.merge(rows[["workload", "echo_factor", "batch_size", "mean_fresh_examples"]], how="left")
     batches = timed["fresh_examples"] / timed["batch_size"]
-    timed["batch_seconds"] = (timed["seconds"] - timed["fill_seconds"]) / batches
-    timed["batch_downstreams"] = timed["batch_seconds"] / timed["t_downstream"]
+    timed["batch_downstreams"] = (timed["seconds"] - timed["fill_seconds"]) / batches / timed["t_downstream"]
     share = _upstream_batches(timed) / timed["workload"].map(_baseline_batches(rows))
     timed["relative"] = timed["batch_downstreams"] * share
     groups = timed.groupby(["workload", "echo_factor", "ratio"])
     table = groups.agg(
         reruns=("rerun", "count"),
         reruns_at_target=("reached_target", "sum"),
-        batch_seconds=("batch_seconds", "mean"),
         batch_downstreams=("batch_downstreams", "mean"),
     )
     for end in ("mean", "min", "max"):
@@ -74,14 +71,15 @@ def model_errors(timed: pd.DataFrame) -> pd.DataFrame:
 def with_seconds(rows: pd.DataFrame, seconds: pd.DataFrame) -> pd.DataFrame:
     """Fresh examples beside the reruns of the same workload and echo factor, missing where nothing was timed."""
     ranges = [f"{end}_{name}" for name in ("seconds", "rerun_fresh_examples") for end in ("mean", "min", "max")]
-    names = [*ranges, "batch_seconds", "reruns", "reruns_at_target"]
+    names = [*ranges, "batch_downstreams", "reruns", "reruns_at_target"]
     return rows.merge(seconds[["workload", "echo_factor", *names]], on=["workload", "echo_factor"], how="left")
 
 
 def speedups(rows: pd.DataFrame) -> pd.DataFrame:
     """How many times fewer fresh examples and seconds than the baseline each echo factor needs.
 
-    `fresh_speedup` is of the searches, `rerun_fresh_speedup` and `wall_clock_speedup` are of the same reruns.
+    `fresh_speedup` is of the searches, `rerun_fresh_speedup` and `wall_clock_speedup` are of the same reruns;
+    `batch_growth` is of the time an upstream batch at the same R.
     """
     tables = []
     for _, group in rows.groupby("workload", sort=False):
@@ -90,7 +88,7 @@ def speedups(rows: pd.DataFrame) -> pd.DataFrame:
         table["fresh_speedup"] = baseline["mean_fresh_examples"] / group["mean_fresh_examples"]
         table["rerun_fresh_speedup"] = baseline["mean_rerun_fresh_examples"] / group["mean_rerun_fresh_examples"]
         table["wall_clock_speedup"] = baseline["mean_seconds"] / group["mean_seconds"]
-        table["batch_seconds_growth"] = group["batch_seconds"] / baseline["batch_seconds"] - 1
+        table["batch_growth"] = group["batch_downstreams"] / baseline["batch_downstreams"] - 1
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 

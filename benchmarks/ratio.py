@@ -1,6 +1,6 @@
 """Whether R is what it was set to, and whether real runs take the time that the paper's model says.
 
-    python -m benchmarks.ratio [--workload=transformer_lm1b] [--scale=small]      a few minutes; needs a quiet machine
+    python -m benchmarks.ratio [--workload=transformer_lm1b] [--scale=small]      six minutes; needs a quiet machine
 
 First the source is slowed down to R = 1, 2, 4 and 6 and R is measured. Then real runs with e = 1 to 5 at R = 6 are
 timed: seconds an upstream batch beside max(t_upstream, e * t_downstream), and what e adds to those of e = 1.
@@ -42,7 +42,7 @@ def main() -> None:
         wanted = ratio * training.downstream_seconds()
         examples = training.slowed_down(wanted)
         times = timing.measure(
-            examples, training.stages, training.step, augment=training.augment, seed=training.seed, seconds=1, rounds=3
+            examples, training.stages, training.step, augment=training.augment, seed=training.seed, seconds=1, rounds=8
         )
         low, high = times.ratio_range
         told = f"{ratio:8g}{times.ratio:10.2f}{f'{low:.2f} - {high:.2f}':>20}{times.ratio / ratio - 1:+9.1%}"

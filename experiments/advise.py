@@ -23,15 +23,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--scale", choices=workloads.SCALES, required=True)
     parser.add_argument("--ratio", type=positive_float, help="R that the source is slowed down to; default: as it is")
     parser.add_argument("--confirm", action="store_true", help="time the suggestion as well")
-    flags = parser.parse_args(argv)
+    flags, overrides = parser.parse_with_overrides(argv)
 
     def work() -> None:
-        config = workloads.load(flags.workload, flags.scale)
+        config = workloads.load(flags.workload, flags.scale, overrides)
         study = make_study(config, earliest(config), 2)
         os.environ.update(engine.worker_environment(flags.scale))
         from experiments import trial  # imports JAX and TensorFlow
         from experiments.training import Training
-        from pipelines import advise
+        from pipelines import advise, stages
 
         training = Training(study)
         examples = training.examples
@@ -40,7 +40,11 @@ def main(argv: list[str] | None = None) -> int:
             examples = training.slowed_down(flags.ratio * seconds)
             print(f"reading slowed down to {flags.ratio:g} times {seconds * 1e3:.2f} ms a batch\n")
         pipeline = advise.Pipeline(
-            examples, study.batch_size, study.shuffle_buffer, training.augment if training.augments else None
+            examples,
+            study.batch_size,
+            study.shuffle_buffer,
+            training.augment if training.augments else None,
+            run_as=stages.as_set,
         )
         with trial.pipeline_errors(study):
             advise.report(pipeline, training.step, flags.confirm)

@@ -26,6 +26,18 @@ class Parser(argparse.ArgumentParser):
         """Exits with 2."""
         self.exit(2, f"error: {message} (--help lists the flags)\n")
 
+    def parse_with_overrides(self, argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, str]]:
+        """The flags, and what --config.KEY=VALUE changes of a workload's configuration, as typed, by key."""
+        self.epilog = "--config.KEY=VALUE changes one setting of the workload, e.g. --config.batch_size=64"
+        flags, rest = self.parse_known_args(argv)
+        overrides = {}
+        for argument in rest:
+            key, equals, value = argument.partition("=")
+            if not (key.startswith("--config.") and equals):
+                self.error(f"unknown argument {argument}")
+            overrides[key.removeprefix("--config.")] = value
+        return flags, overrides
+
 
 def main(
     description: str | None, panels: Mapping[str, str], studies: MakeStudies, argv: list[str] | None = None
@@ -92,15 +104,7 @@ def _parse(
     parser.add_argument(
         "--accelerators", type=positive, default=1, help="for --plan: how many a trial takes; default 1"
     )
-    parser.epilog = "--config.KEY=VALUE changes one setting of the workload, e.g. --config.batch_size=64"
-    flags, rest = parser.parse_known_args(argv)
-    overrides = {}
-    for argument in rest:
-        key, equals, value = argument.partition("=")
-        if not (key.startswith("--config.") and equals):
-            parser.error(f"unknown argument {argument}")
-        overrides[key.removeprefix("--config.")] = value
-    return flags, overrides
+    return parser.parse_with_overrides(argv)
 
 
 def positive(text: str) -> int:
@@ -124,7 +128,7 @@ def positive_float(text: str) -> float:
 def plan(
     studies: Sequence[Study], seconds_per_update: float | None, own_batch_sizes: Mapping[str, int], accelerators: int
 ) -> str:
-    """What the studies would run, as a table: at most, since the bound stops most trials early.
+    """What the studies would run, as a table, infeasible trials and the bound left out.
 
     Args:
       studies: what would run.
@@ -146,15 +150,15 @@ def plan(
         seconds = given or study.config["seconds_per_update"] or math.nan
         hours = updates * seconds * accelerators / 3600
         rows.append((f"{study.workload} {study.setting}", trials, updates, study.fresh_examples(updates), hours))
-    rows.append(("all, at most", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
+    rows.append(("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
     width = max(len(str(row[0])) for row in rows)
     lines = [f"{'study':{width}} {'trials':>7} {'updates':>14} {'fresh examples':>17} {'hours':>9}"]
     for name, *numbers, row_hours in rows:
         told = "unknown" if math.isnan(row_hours) else f"{row_hours:,.1f}"
         lines.append(f"{name:{width}} " + "{:7,} {:14,} {:17,.0f} {:>9}".format(*numbers, told))
     lines.append(
-        "Trials: feasible ones; infeasible ones are replaced. Hours: of one accelerator, or of one core where there is "
-        "none; no trial stopped early."
+        "Trials: feasible ones, each trained to its budget; infeasible ones come on top, those that are stopped early "
+        "take less. Hours: of one accelerator, or of one core where there is none. What figures share is run once."
     )
     if math.isnan(rows[-1][-1]):
         lines.append(

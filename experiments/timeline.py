@@ -54,11 +54,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--workload", choices=workloads.WORKLOADS, default="transformer_lm1b")
     parser.add_argument("--ratio", type=positive_float, default=2.0, help="R, and the echo factor of the second run")
     parser.add_argument("--results", type=Path, default=Path("results"))
-    flags = parser.parse_args(argv)
+    flags, overrides = parser.parse_with_overrides(argv)
+    if flags.ratio < 1:
+        parser.error(f"--ratio must be at least 1, as an echo factor, got {flags.ratio:g}")
     path = flags.results / flags.scale / "timeline.csv"
 
     def work() -> None:
-        config = workloads.load(flags.workload, flags.scale)
+        config = workloads.load(flags.workload, flags.scale, overrides)
         studies = [make_study(config, "baseline", 1), make_study(config, earliest(config), flags.ratio)]
         os.environ.update(engine.worker_environment(flags.scale))
         from experiments import trial  # imports JAX and TensorFlow

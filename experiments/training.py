@@ -48,8 +48,11 @@ class Training:
         study = self._study
         return timing.overlapping(study.variant, study.echo_factor, study.batch_size, study.shuffle_buffer)
 
-    def downstream_seconds(self, seconds: float = 0.5, rounds: int = 3) -> float:
-        """t_downstream, measured: seconds a batch over `rounds` rounds of so many seconds."""
+    def downstream_seconds(self, seconds: float = 1.0, rounds: int = 8) -> float:
+        """t_downstream, measured: seconds a batch over `rounds` rounds of so many seconds.
+
+        A machine whose speed is uneven from one second to the next needs that many for a mean that can be repeated.
+        """
         measured = timing.downstream_seconds(
             self.examples,
             self.stages,

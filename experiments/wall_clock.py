@@ -14,6 +14,7 @@ Writes results/<scale>/wall_clock.csv, a row a rerun; rows of the same rerun are
 """
 
 import csv
+import functools
 import os
 import sys
 from pathlib import Path
@@ -144,11 +145,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--echo-factor", type=positive_float, action="append", help="may be repeated; default 1 to 6")
     parser.add_argument("--reruns", type=positive, default=RERUNS, help="reruns of each chosen trial; default 5")
     parser.add_argument("--results", type=Path, default=Path("results"))
-    flags = parser.parse_args(argv)
+    flags, overrides = parser.parse_with_overrides(argv)
 
     def work() -> None:
         for panel in flags.panel or PANELS:
-            config = workloads.load(PANELS[panel], flags.scale)
+            config = workloads.load(PANELS[panel], flags.scale, overrides)
             factors = [study.echo_factor for study in studies(config)]
             wanted = flags.echo_factor or factors
             if unknown := set(wanted) - set(factors):
@@ -183,18 +184,21 @@ def time_studies(
 ) -> None:
     """Times the chosen trial of each study, R relative to the t_downstream of the one with the largest e.
 
-    Reruns are in the outer loop, so that a machine that drifts treats all e alike; t_downstream is measured anew for
-    each R, shortly before its runs, and is the same for all e.
+    t_downstream is measured anew for each R, before its runs; all of them read from a source of the same speed. Reruns
+    are in the outer loop, so that a machine that drifts treats all e alike.
     """
     os.environ.update(engine.worker_environment(slowest.scale))
     from experiments.training import Training  # imports JAX and TensorFlow
 
-    for number in range(reruns):
-        trained = [Rerun(study, trial_of_search, number) for study, trial_of_search in chosen]
-        for ratio in ratios:
-            downstream = Training(slowest).downstream_seconds()
-            for each in trained:
-                row = each.timed(ratio, downstream)
+    @functools.cache
+    def trained(place: int, number: int) -> Rerun:
+        return Rerun(*chosen[place], number)
+
+    for ratio in ratios:
+        downstream = Training(slowest).downstream_seconds()
+        for number in range(reruns):
+            for place in range(len(chosen)):
+                row = trained(place, number).timed(ratio, downstream)
                 save(folder / "wall_clock.csv", [row])
                 print(describe(row), flush=True)
 

@@ -18,6 +18,9 @@ import tensorflow as tf
 from pipelines.stages import as_set
 from pipelines.timing import iterating
 
+LOG_EVERY = 1000
+"""Fresh items after which the realised factor is logged, at the level INFO, as it is where an iteration ends."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -84,6 +87,8 @@ class AdaptiveEcho:
                 else:
                     given = 0
                     self.fresh_items += 1
+                    if self.fresh_items % LOG_EVERY == 0:
+                        self._log_factor()
                 if given + 1 < self._most:
                     kept.append((item, given + 1))
                     if len(kept) > self._memory:
@@ -91,7 +96,10 @@ class AdaptiveEcho:
                 yield item
         finally:
             reader.stop()
-            _log.info("adaptive echo: factor %.3f over %d fresh items", self.factor, self.fresh_items)
+            self._log_factor()
+
+    def _log_factor(self) -> None:
+        _log.info("adaptive echo: factor %.3f over %d fresh items", self.factor, self.fresh_items)
 
     def _count(self) -> None:
         self.read_items += 1

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from pipelines import worth
 from pipelines.stages import Stages, Transform, in_one_line, split
-from pipelines.timing import Step, Timing, measure, model_seconds, overlapping, seconds_per_batch
+from pipelines.timing import PipelineEnded, Step, Timing, measure, model_seconds, overlapping, seconds_per_batch
 from pipelines.worth import Worth
 
 WORTHWHILE_RATIO = 1.1
@@ -37,18 +37,24 @@ PLACES = {
 }
 
 
+class BadConfig(ValueError):
+    """The file given does not define a pipeline and a step."""
+
+
 @dataclass(frozen=True)
 class Pipeline:
     """A training pipeline in the parts that echoing can be inserted between.
 
     `examples`: read and decoded, endless. `augment`: the stage that augments them, dataset to dataset, None if there
-    is none. `shuffle_buffer` counts examples.
+    is none. `shuffle_buffer` counts examples. `run_as` sets the options of every dataset that is timed; by default
+    they are the examples' own, and TensorFlow's where those say nothing.
     """
 
     examples: tf.data.Dataset
     batch_size: int
     shuffle_buffer: int
     augment: Transform | None = None
+    run_as: Transform = lambda dataset: dataset
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -59,7 +65,7 @@ class Pipeline:
 
     def build(self, stages: Stages, seed: int = 0) -> tf.data.Dataset:
         """The pipeline's batches with these stages."""
-        upstream, downstream = split(stages, seed=seed, augment=self.augmented)
+        upstream, downstream = split(stages, seed=seed, augment=self.augmented, run_as=self.run_as)
         return downstream(upstream(self.examples))
 
     def timed(self, variant: str, echo_factor: float) -> Stages:
@@ -128,7 +134,15 @@ def advise(
     choices = []
     for variant in pipeline.variants:
         stages = pipeline.timed(variant, 2)
-        timing = measure(pipeline.examples, stages, step, augment=pipeline.augmented, seconds=seconds, rounds=rounds)
+        timing = measure(
+            pipeline.examples,
+            stages,
+            step,
+            augment=pipeline.augmented,
+            run_as=pipeline.run_as,
+            seconds=seconds,
+            rounds=rounds,
+        )
         choices.append(choose(variant, timing, worth.load(results)))
     return Advice(tuple(sorted(choices, key=lambda choice: (choice.echo_factor > 1, choice.promise), reverse=True)))
 
@@ -136,11 +150,12 @@ def advise(
 def choose(variant: str, timing: Timing, known: list[Worth]) -> Choice:
     """The factor to try at one place: e = R, which the paper recommends, to one decimal, rounded down.
 
-    It is never larger than any of which a result is known.
+    It is never larger than any of which a result is known for this place.
     """
     if timing.ratio < WORTHWHILE_RATIO:
         return Choice(variant, timing, 1.0, 1.0, ())
-    factor = min([int(timing.ratio * 10) / 10, *([max(w.echo_factor for w in known)] if known else [])])
+    tried = [result.echo_factor for result in known if result.variant == variant]
+    factor = min([int(timing.ratio * 10) / 10, *([max(tried)] if tried else [])])
     upstream, downstream = timing.upstream.mean, timing.downstream.mean
 
     def speedup(echo_factor: float, share: float) -> float:
@@ -199,7 +214,7 @@ def _conclusion(choices: Sequence[Choice]) -> list[str]:
         f"({1 - 1 / best.ideal_speedup:.0%} less).",
     ]
     if best.echo_factor < int(timing.ratio * 10) / 10:
-        lines.append(f"e = R would be {timing.ratio:.1f}; nothing is known of e above {best.echo_factor:g}.")
+        lines.append(f"e = R would be {timing.ratio:.1f}; nothing is known of e above {best.echo_factor:g} there.")
     lines += _known(best)
     half = f" Try also e = {best.echo_factor / 2:g}." if best.echo_factor >= 2 else ""
     lines.append(f"Tune the learning rate again: the best one changes with e.{half} e above R costs time.")
@@ -230,7 +245,7 @@ def main(argv: list[str] | None = None) -> int:
     except tf.errors.OpError as error:
         print(f"error: the pipeline failed: {in_one_line(error)}", file=sys.stderr)
         return 1
-    except (OSError, ValueError) as error:
+    except (BadConfig, PipelineEnded) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -252,19 +267,18 @@ def load_config(path: Path) -> tuple[Pipeline, Step]:
     """The pipeline and the step that a file defines.
 
     Raises:
-      OSError: the file cannot be read.
-      ValueError: it does not define what is needed.
+      BadConfig: there is no such file, or it does not define what is needed; errors of its own code are not caught.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not a file")
+        raise BadConfig(f"{path} is not a file")
     sys.path.insert(0, str(path.parent.resolve()))  # for what it imports from beside it
     names = runpy.run_path(str(path))
     for name in ("pipeline", "step"):
         if not callable(names.get(name)):
-            raise ValueError(f"{path} must define a function {name}(); --help says what it does")
+            raise BadConfig(f"{path} must define a function {name}(); --help says what it does")
     pipeline = names["pipeline"]()
     if not isinstance(pipeline, Pipeline):
-        raise ValueError(f"pipeline() of {path} must return a pipelines.advise.Pipeline, got {type(pipeline).__name__}")
+        raise BadConfig(f"pipeline() of {path} must return a pipelines.advise.Pipeline, got {type(pipeline).__name__}")
     return pipeline, names["step"]
 
 

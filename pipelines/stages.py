@@ -121,11 +121,13 @@ def in_chunks(augment: Augment | None, seed: int) -> Transform:
     return augmented
 
 
-def split(stages: Stages, *, seed: int, augment: Transform) -> tuple[Transform, Transform]:
+def split(
+    stages: Stages, *, seed: int, augment: Transform, run_as: Transform | None = None
+) -> tuple[Transform, Transform]:
     """The pipeline in two: from examples to the echo point, and from there, the echo included, to batches.
 
     What passes the echo point is batches for the variant `batch`, else examples. The baseline, which has no echo
-    point, is split where reading ends.
+    point, is split where reading ends. `run_as` sets the options of the whole, `as_set` by default.
     """
     factor = stages.echo_factor
 
@@ -149,7 +151,7 @@ def split(stages: Stages, *, seed: int, augment: Transform) -> tuple[Transform, 
             batches = batched(shuffled(echo(items, factor, seed=seed), stages.shuffle_buffer))
         else:
             batches = batched(augment(shuffled(echo(items, factor, seed=seed), stages.shuffle_buffer)))
-        return as_set(batches.prefetch(stages.prefetch) if stages.prefetch else batches)
+        return (run_as or as_set)(batches.prefetch(stages.prefetch) if stages.prefetch else batches)
 
     return upstream, downstream
 

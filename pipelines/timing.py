@@ -25,6 +25,10 @@ HELD_BATCHES = 4
 """Upstream batches kept in memory to time the stages after the echo point on."""
 
 
+class PipelineEnded(ValueError):
+    """A pipeline ended while it was timed."""
+
+
 @dataclass(frozen=True)
 class Seconds:
     """Seconds a batch, over rounds of equal length: the mean, the fastest and the slowest round."""
@@ -77,6 +81,7 @@ def measure(
     step: Step,
     *,
     augment: Transform = lambda dataset: dataset,
+    run_as: Transform = as_set,
     seed: int = 0,
     seconds: float = 1.0,
     rounds: int = 5,
@@ -85,15 +90,15 @@ def measure(
 
     Args:
       examples: what the source reads, endlessly.
-      stages: the pipeline; `augment` as `stages.split` takes it.
+      stages: the pipeline; `augment` and `run_as` as `stages.split` takes them.
       step: takes a batch and returns when its SGD step is done.
       seed: of the pipeline.
       seconds: length of a round; one round before them, in which buffers fill and code is compiled, does not count.
       rounds: how many.
     """
     upstream = split(stages, seed=seed, augment=augment)[0]
-    upstream_seconds = _upstream_seconds(upstream(examples), stages, seconds, rounds)
-    after = after_echo(examples, stages, augment=augment, seed=seed)
+    upstream_seconds = _upstream_seconds(run_as(upstream(examples)), stages, seconds, rounds)
+    after = after_echo(examples, stages, augment=augment, seed=seed, run_as=run_as)
     in_turns = dataclasses.replace(stages, read_ahead=0, prefetch=0)
 
     def drained(**changes: Any) -> float:
@@ -115,7 +120,6 @@ def measure(
 
 def _upstream_seconds(items: tf.data.Dataset, stages: Stages, seconds: float, rounds: int) -> Seconds:
     """Times what passes the echo point, a batch of it; examples of varying shape do not wait in one tensor."""
-    items = as_set(items)
     if stages.variant == "batch":
         return seconds_per_batch(items, None, seconds, rounds)
     if has_fixed_shapes(items):
@@ -138,7 +142,7 @@ def downstream_seconds(
 
 
 def after_echo(
-    examples: tf.data.Dataset, stages: Stages, *, augment: Transform, seed: int
+    examples: tf.data.Dataset, stages: Stages, *, augment: Transform, seed: int, run_as: Transform = as_set
 ) -> Callable[[Stages], tf.data.Dataset]:
     """Reads a few upstream batches and returns a function that makes the pipeline behind them, endless.
 
@@ -146,14 +150,14 @@ def after_echo(
     """
     upstream = split(stages, seed=seed, augment=augment)[0]
     held = hold(upstream(examples), HELD_BATCHES * (1 if stages.variant == "batch" else stages.batch_size))
-    return lambda changed: split(changed, seed=seed, augment=augment)[1](held)
+    return lambda changed: split(changed, seed=seed, augment=augment, run_as=run_as)[1](held)
 
 
 def hold(items: tf.data.Dataset, count: int) -> tf.data.Dataset:
     """Reads `count` items now and yields them endlessly from memory."""
     held = items.take(count).cache().repeat()
     with iterating(held) as iterator:
-        for _ in range(count):
+        for _ in range(count + 1):  # TensorFlow keeps what it has read once it has met the end
             _wanted(iterator)
     return held
 
@@ -164,7 +168,7 @@ def seconds_per_batch(
     """Times reading batches, `items_a_batch` items of the dataset each, and taking a step on each if there is one.
 
     Raises:
-      ValueError: the dataset ends.
+      PipelineEnded: the dataset ends.
     """
     taken = []
     with iterating(batches) as iterator:
@@ -187,7 +191,7 @@ def _wanted(iterator: Iterator[Any]) -> Any:
     try:
         return next(iterator)
     except StopIteration:
-        raise ValueError("the pipeline ended while it was timed; make it endless: dataset.repeat()") from None
+        raise PipelineEnded("the pipeline ended while it was timed; make it endless: dataset.repeat()") from None
 
 
 @dataclass(frozen=True)

@@ -29,14 +29,19 @@ class Worth:
 
 
 def load(results: Path = RESULTS) -> list[Worth]:
-    """All results there are, the paper's first, at the default batch size where there are several."""
+    """All results there are, the paper's first, at the workload's own batch size.
+
+    Figure 3 is the first to be read and has no other batch size.
+    """
     found: dict[tuple, Worth] = {}
+    own_sizes: dict[tuple, str] = {}
     for path in (results / "published" / "figures.csv", *(results / "small" / name for name in OUR_TABLES)):
         if path.exists():
             source = "paper" if path.parent.name == "published" else "ours, small scale"
             with path.open(newline="") as file:
-                for worth in _worths(list(csv.DictReader(file)), source):
-                    found.setdefault((worth.source, worth.workload, worth.variant, worth.echo_factor), worth)
+                for batch_size, worth in _worths(list(csv.DictReader(file)), source):
+                    if batch_size == own_sizes.setdefault((worth.source, worth.workload), batch_size):
+                        found.setdefault((worth.source, worth.workload, worth.variant, worth.echo_factor), worth)
     return list(found.values())
 
 
@@ -59,8 +64,13 @@ def at(worths: Iterable[Worth], variant: str, echo_factor: float) -> list[Worth]
     return found
 
 
-def _worths(rows: list[dict[str, str]], source: str) -> Iterable[Worth]:
-    rows = [row for row in rows if row.get("figure", PAPER_FIGURES[0]) in PAPER_FIGURES and row["mean_fresh_examples"]]
+def _worths(rows: list[dict[str, str]], source: str) -> Iterable[tuple[str, Worth]]:
+    """The results of one table, each with its batch size; none of studies of which a search missed the target."""
+    rows = [
+        row
+        for row in rows
+        if row.get("figure", PAPER_FIGURES[0]) in PAPER_FIGURES and row.get("reached") == row.get("searches")
+    ]
 
     def setting(row: dict[str, str]) -> tuple[str | None, ...]:
         return tuple(row.get(key) for key in ("figure", "panel", "workload", "batch_size"))
@@ -69,4 +79,5 @@ def _worths(rows: list[dict[str, str]], source: str) -> Iterable[Worth]:
     for row in rows:
         if row["variant"] != "baseline" and setting(row) in baselines:
             share = float(row["mean_fresh_examples"]) / baselines[setting(row)]
-            yield Worth(source, row["workload"], row["variant"], float(row["echo_factor"]), share)
+            worth = Worth(source, row["workload"], row["variant"], float(row["echo_factor"]), share)
+            yield row["batch_size"], worth

@@ -63,6 +63,17 @@ def test_no_item_is_given_more_often_than_most_then_the_stage_waits(monkeypatch)
     assert stage.factor == 3
 
 
+def test_the_realised_factor_is_logged(monkeypatch, caplog):
+    monkeypatch.setattr(adaptive, "LOG_EVERY", 2)
+    with caplog.at_level("INFO", logger="pipelines.adaptive"):
+        play(monkeypatch, "++--+", 5, most=3)
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [
+        "adaptive echo: factor 1.000 over 2 fresh items",
+        "adaptive echo: factor 1.667 over 3 fresh items",
+    ]
+
+
 def test_only_the_last_items_are_kept(monkeypatch):
     given, _, script = play(monkeypatch, "+++--", 7, most=2, memory=2)
     assert given == [1, 2, 3, 4, 3, 4, 5]

@@ -2,6 +2,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 
@@ -46,6 +47,22 @@ def test_the_factor_is_none_that_nobody_has_tried():
     assert choice.echo_factor == 4
     assert "e = R would be 200.0; nothing is known of e above 4" in str(Advice((choice,)))
     assert choose("example", timing(200.0, 1.0), []).echo_factor == 200
+
+
+def test_the_factor_is_none_that_was_not_tried_at_this_place():
+    known = [*KNOWN, Worth("paper", "b", "example", 16.0, 0.1)]
+    assert choose("batch", timing(20.0, 1.0), known).echo_factor == 2
+    assert choose("example", timing(20.0, 1.0), known).echo_factor == 16
+
+
+def test_a_pipeline_is_timed_with_its_own_options():
+    options = tf.data.Options()
+    options.deterministic = False
+    examples = tf.data.Dataset.range(100).map(lambda i: {"index": i}).repeat().with_options(options)
+    built = Pipeline(examples, batch_size=4, shuffle_buffer=8).build(Stages("batch", 2, 4, 8)).options()
+    assert built.deterministic is False
+    assert built.autotune.enabled is None
+    assert built.experimental_optimization.map_parallelization is None
 
 
 def test_a_place_where_echoing_cannot_pay_comes_last(monkeypatch):
@@ -104,6 +121,22 @@ def test_the_papers_numbers_are_read_at_the_default_batch_size():
     assert ("paper", "transformer_lm1b", "baseline", 1.0) not in found
 
 
+def test_our_numbers_are_read_at_the_workloads_own_batch_size():
+    own = pd.read_csv("results/small/figure5.csv").query("batch_size == 32").set_index("echo_factor")
+    fresh = own["mean_fresh_examples"]
+    found = {(w.source, w.workload, w.echo_factor): w.share for w in worth.load() if w.variant == "example"}
+    ours = found["ours, small scale", "transformer_lm1b", 16.0]
+    assert ours == pytest.approx(fresh[16.0] / fresh[1.0])
+
+
+def test_a_result_that_missed_its_target_is_none(tmp_path):
+    columns = "workload,variant,echo_factor,batch_size,searches,reached,mean_fresh_examples"
+    rows = ["w,baseline,1.0,8,5,5,100", "w,batch,2.0,8,5,4,60", "w,example,2.0,8,5,5,50"]
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "figure3.csv").write_text("\n".join([columns, *rows]))
+    assert worth.load(tmp_path) == [Worth("ours, small scale", "w", "example", 2.0, 0.5)]
+
+
 def test_a_folder_without_results_gives_none(tmp_path):
     assert worth.load(tmp_path) == []
 
@@ -153,6 +186,14 @@ def test_a_pipeline_that_ends_or_fails_is_one_line(dataset, named, tmp_path, cap
     error = capsys.readouterr().err.splitlines()
     assert [line for line in error if line.startswith("error: ")] == error[-1:]
     assert named in error[-1]
+
+
+@pytest.mark.parametrize("error", ["ValueError", "OSError", "TypeError"])
+def test_errors_of_the_files_own_code_show_where_they_are(tmp_path, error):
+    file = tmp_path / "mine.py"
+    file.write_text(CONFIG.replace("examples = tf", f"raise {error}('mine')\n    examples = tf"))
+    with pytest.raises(eval(error), match="mine"):
+        main([f"--config={file}"])
 
 
 def test_a_file_imports_from_beside_it(tmp_path):

@@ -9,6 +9,7 @@ from small_studies import tiny
 
 from analysis import claims, claims_figure4, figure4, load, timeline, training_time
 from experiments import figure4 as experiment
+from experiments import timeline as timeline_experiment
 from experiments import wall_clock, workloads
 
 
@@ -34,7 +35,7 @@ def timed(**seconds):
     table = rows(e1=100, e2=50, e3=35, e4=30, e5=25)
     reruns = {"reruns": 5, "reruns_at_target": 5}
     reruns |= {"mean_rerun_fresh_examples": table["mean_fresh_examples"]}
-    return table.assign(mean_seconds=list(seconds.values()), batch_seconds=[6.0, 6.0, 6.1, 6.1, 6.2], **reruns)
+    return table.assign(mean_seconds=list(seconds.values()), batch_downstreams=[6.0, 6.0, 6.1, 6.1, 6.2], **reruns)
 
 
 IDEAL = {"e1": 600.0, "e2": 310.0, "e3": 230.0, "e4": 200.0, "e5": 180.0}
@@ -78,7 +79,6 @@ def test_measured_reruns_leave_out_those_that_missed_the_target():
     assert (table["mean_seconds"], table["min_seconds"], table["max_seconds"]) == (10.0, 7.0, 13.0)
     ends = [table[f"{end}_rerun_fresh_examples"] for end in ("mean", "min", "max")]
     assert ends == [150.0, 100.0, 200.0]
-    assert table["batch_seconds"] == pytest.approx((0.6 + 0.6) / 2)
     assert table["batch_downstreams"] == pytest.approx(6)
     assert table["mean_relative"] == pytest.approx(6 * 50 / 10)  # of the searches' 50 batches, not of its own
     errors = training_time.model_errors(table.to_frame().T.infer_objects())
@@ -91,7 +91,7 @@ def test_the_papers_numbers_and_verdicts():
     speedups = training_time.speedups(joined[joined["workload"] == "resnet50_imagenet"])
     np.testing.assert_allclose(speedups["wall_clock_speedup"][1:], [1.80, 2.43, 3.06, 3.25], atol=0.01)
     np.testing.assert_allclose(speedups["fresh_speedup"][1:], [1.90, 2.72, 3.71, 4.11], atol=0.01)
-    np.testing.assert_allclose(speedups["batch_seconds_growth"].iloc[-1], 0.264, atol=0.001)
+    np.testing.assert_allclose(speedups["batch_growth"].iloc[-1], 0.264, atol=0.001)
     table = claims.check(claims_figure4.figure4(), joined, joined, "")
     modelled = table[table["figure"] == "4 v1"]
     assert set(modelled["verdict"]) == {claims.HOLDS}
@@ -115,7 +115,7 @@ def test_claims_about_seconds_can_fail():
     overhead = "seconds an upstream batch grow from e = 1 to e = 5, by over 5 %: overhead"
     found = verdicts(timed(**IDEAL))
     assert found[[rising, overhead]].tolist() == [claims.HOLDS, claims.FAILS]
-    slow = timed(**(IDEAL | {"e5": 320.0})).assign(batch_seconds=[6.0, 6.1, 6.2, 6.3, 6.4])
+    slow = timed(**(IDEAL | {"e5": 320.0})).assign(batch_downstreams=[6.0, 6.1, 6.2, 6.3, 6.4])
     assert verdicts(slow)[[rising, overhead]].tolist() == [claims.FAILS, claims.HOLDS]
 
 
@@ -146,6 +146,19 @@ def test_baseline_reruns_that_miss_the_target_make_speed_ups_lower_bounds():
 def test_an_unknown_echo_factor_is_one_line(tmp_path, capsys):
     assert wall_clock.main(["--scale=small", "--panel=a", "--echo-factor=9", f"--results={tmp_path}"]) == 1
     assert capsys.readouterr().err.strip() == "error: Figure 4 has no study with e = 9"
+
+
+def test_a_changed_setting_is_checked_before_anything_runs(tmp_path, capsys):
+    assert wall_clock.main(["--scale=small", "--panel=a", "--config.tagret=2", f"--results={tmp_path}"]) == 1
+    assert "unknown config key tagret of transformer_lm1b; did you mean target?" in capsys.readouterr().err
+    assert wall_clock.main(["--scale=small", "--panel=a", "--config.target=2.0", f"--results={tmp_path}"]) == 1
+    assert "run `python -m experiments.figure4" in capsys.readouterr().err
+
+
+def test_a_timeline_needs_an_echo_factor(capsys):
+    with pytest.raises(SystemExit):
+        timeline_experiment.main(["--scale=small", "--ratio=0.5"])
+    assert "--ratio must be at least 1" in capsys.readouterr().err
 
 
 def trials(path, study, fresh):

@@ -148,7 +148,10 @@ def test_claims_of_figure_5_on_made_up_bars():
     assert verdicts(figure5, 5, bars(*ideal[0], *ideal[1])) == [holds, fails, fails, holds, holds, fails]
     # Echoing is of no use at all.
     useless = [over_factors(size, 100, 110, 120, 130, 140) for size in (8, 32)]
-    assert verdicts(figure5, 5, bars(*useless[0], *useless[1])) == [fails, fails, holds, fails, fails, fails]
+    assert verdicts(figure5, 5, bars(*useless[0], *useless[1])) == [fails] * 6
+    # A best that is next to nothing better is no ceiling.
+    level = over_factors(8, 100, 52, 30, 30, 30.3)
+    assert verdicts(figure5, 5, bars(*level, *over_factors(32, 400, 210, 110, 60, 40)))[2] == fails
     assert verdicts(figure5, 5, bars(*small)) == ["not run"] * 6
 
 
@@ -174,8 +177,11 @@ def over_buffers(batch, example, baseline):
 
 
 def test_claims_of_figure_7_on_made_up_bars():
-    assert verdicts(figure7, 7, over_buffers([70, 65, 58], [60, 55, 52], [100, 104, 98])) == ["holds"] * 3
-    assert verdicts(figure7, 7, over_buffers([70, 65, 72], [60, 60, 60], [120, 100, 80])) == ["does not hold"] * 3
+    assert verdicts(figure7, 7, over_buffers([70, 65, 58], [60, 55, 52], [100, 104, 98])) == ["holds"] * 4
+    assert verdicts(figure7, 7, over_buffers([70, 65, 72], [60, 60, 60], [120, 100, 80])) == ["does not hold"] * 4
+    # A baseline that gains as much from shuffling as echoing does.
+    alike = over_buffers([70, 65, 58], [52, 50, 48], [104, 100, 96])
+    assert verdicts(figure7, 7, alike) == ["holds"] * 3 + ["does not hold"]
     # Ties within the slack count as falling, so long as the end lies below the beginning.
     assert verdicts(figure7, 7, over_buffers([70, 71, 69], [60, 61, 62], [100, 100, 100]))[:2] == [
         "holds",
@@ -272,6 +278,12 @@ def test_mean_curve_interpolates_uneven_evaluations_and_keeps_ended_lines_where_
     np.testing.assert_allclose(deviation, expected.std(axis=0))
 
 
+def test_values_that_are_not_finite_count_as_not_measured():
+    table = measurements([(0, 0, 10, 3.0), (0, 0, 15, np.nan), (0, 0, 20, 2.0), (1, 0, 10, 5.0), (1, 0, 20, np.inf)])
+    found = curves.curves(table, trials([(0, 0, "complete", 20, 2.0), (1, 0, "complete", 20, 4.0)]))
+    assert found[["fresh_examples", "mean"]].to_numpy().tolist() == [[10, 4], [20, 3.5]]
+
+
 def test_curves_are_of_the_winning_trials_alone():
     table = measurements([(0, 0, 10, 3.0), (0, 0, 20, 2.0), (0, 1, 10, 9.0), (1, 0, 10, 5.0), (1, 0, 20, 4.0)])
     found = curves.curves(table, trials([(0, 0, "complete", 20, 2.0), (1, 0, "complete", 20, 4.0)]))
@@ -329,6 +341,8 @@ def test_a_bounded_trial_has_no_outcome_in_a_draw_and_the_share_of_decided_draws
     column = "fresh_examples_to_target"
     assert (bootstrap.resampled_means(table, studies(), column, goals=["min"], resamples=50) == 100).all()
     np.testing.assert_allclose(bootstrap.decided(table, studies(), column), [(1 - (2 / 3) ** 3) ** 2])
+    one_search = table[table["search"] == 0]
+    assert bootstrap.decided(one_search, studies(), column).tolist() == [0.0]
     infeasible = pd.concat([table, trials([(0, 3, "infeasible", None, None)])])
     np.testing.assert_allclose(bootstrap.decided(infeasible, studies(), column), [(1 - (2 / 3) ** 3) ** 2])
 

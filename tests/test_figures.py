@@ -22,7 +22,7 @@ def test_committed_results_are_of_the_studies_that_the_suite_still_runs(row):
         batch_size=row["batch_size"],
         shuffle_buffer=row["shuffle_buffer"],
         repeated_batch_buffer=row["repeated_batch_buffer"],
-        budget_fresh_examples=None if row["bound"] else config.fixed_budget_fresh_examples,
+        budget_fresh_examples=round(row["budget_fresh_examples"]),
         bound=row["bound"],
     )
     assert study.config_hash == row["config_hash"]

@@ -1,6 +1,7 @@
 """Each figure's analysis as a whole, on tables of made-up trials whose answers are known."""
 
 import dataclasses
+import json
 import shutil
 
 import pandas as pd
@@ -11,14 +12,17 @@ from analysis import collect, figure5, figure6, figure7, figure8, figures, load
 from experiments import workloads
 
 FIGURES = {5: figure5, 6: figure6, 7: figure7, 8: figure8}
+PANELS = [(number, figure, w) for number, figure in FIGURES.items() for w in figure.ANALYSIS.experiment.PANELS.values()]
 
 
 def made_up(study, result):
     """Rows of trials and measurements of a study: the best of search s is (1 + s / 10) times `result`.
 
     Each search has an infeasible trial that looks best of all, one that reaches the result, one that is worse and, past
-    the budget of feasible trials that the figure's studies share, one that is better.
+    the budget of feasible trials that the figure's studies share, one that is better. Fewer fresh examples are better;
+    of the metric, what the workload's goal says.
     """
+    power = 1 if study.config["goal"] == "min" else -1
     trials, measurements = [], []
     shared = 2
     for search in range(study.searches):
@@ -32,7 +36,7 @@ def made_up(study, result):
             trials.append(
                 keys
                 | point
-                | {"status": status, "best_metric": best * factor, "reached_target": reached}
+                | {"status": status, "best_metric": best * factor**power, "reached_target": reached}
                 | {"fresh_examples_to_target": best * factor if reached else None}
             )
             for step in (1, 2, 3):
@@ -53,17 +57,18 @@ def expected(study):
     return study.batch_size * (200 if study.variant == "baseline" else 100 * study.echo_factor)
 
 
-@pytest.fixture(scope="module", params=FIGURES)
+@pytest.fixture(scope="module", params=PANELS, ids=lambda panel: f"{panel[0]}-{panel[2]}")
 def drawn(request, tmp_path_factory):
-    """A figure of made-up results; the studies of the workload's own batch size have more trials than the others."""
-    results, figure = tmp_path_factory.mktemp("results"), FIGURES[request.param]
-    config = workloads.load("transformer_lm1b", "small")
+    """A panel of made-up results; the studies of the workload's own batch size have more trials than the others."""
+    number, figure, workload = request.param
+    results = tmp_path_factory.mktemp("results")
+    config = workloads.load(workload, "small")
     studies = [
         dataclasses.replace(study, searches=2, trials=3 if study.batch_size == config.batch_size else 2)
         for study in figure.ANALYSIS.experiment.studies(config)
     ]
     write_results(results, studies, expected)
-    return request.param, figure, results, figure.ANALYSIS.make(results, "small")
+    return number, figure, results, figure.ANALYSIS.make(results, "small")
 
 
 def test_made_up_results_are_given_back(drawn):
@@ -71,13 +76,16 @@ def test_made_up_results_are_given_back(drawn):
     table = pd.read_csv(results / "small" / f"figure{number}.csv")
     # Where all studies have more trials, all of these count.
     best = 1.0 if table["batch_size"].nunique() > 1 else 0.5
+    to_maximise = number == 8 and table["workload"].iloc[0] == "resnet50_imagenet"
     for _, row in table.iterrows():
         of_variant = 200 if row["variant"] == "baseline" else 100 * row["echo_factor"]
-        mean = row["batch_size"] * of_variant * 1.05 * best
+        mean = row["batch_size"] * of_variant * 1.05 * (1 / best if to_maximise else best)
         assert row[figure.ANALYSIS.measure.mean_column] == pytest.approx(mean)
         assert row["reached"] == row["searches"] == 2
-        assert row["interval_low"] == pytest.approx(mean)  # a draw is never better than the search
-        assert row["interval_high"] > mean * 1.01
+        ends = (row["interval_low"], row["interval_high"])
+        better, worse = ends[::-1] if to_maximise else ends
+        assert better == pytest.approx(mean)  # a draw is never better than the search
+        assert abs(worse - mean) > mean * 0.01
 
 
 def test_every_file_is_written(drawn):
@@ -100,15 +108,40 @@ def test_a_figure_with_a_study_missing_is_not_drawn(drawn, tmp_path):
         figure.ANALYSIS.make(tmp_path, "small")
 
 
-def test_studies_of_different_targets_are_not_compared(drawn, tmp_path):
+@pytest.mark.parametrize("key", ["target", "model"])
+def test_studies_of_different_configurations_are_not_compared(drawn, tmp_path, key):
     _, figure, results, _ = drawn
     shutil.copytree(results, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "small" / "studies.csv"
     table = pd.read_csv(path)
-    table.loc[0, "target"] = 3.0
+    config = json.loads(table.loc[0, "config"])
+    changed = {"target": 3.0, "model": config["model"] | {"width": 9}}
+    table.loc[0, "config"] = json.dumps(config | {key: changed[key]})
     table.to_csv(path, index=False)
-    with pytest.raises(load.ResultsError, match="different targets"):
+    with pytest.raises(load.ResultsError, match=f"differ in {key}"):
         figure.ANALYSIS.make(tmp_path, "small")
+
+
+def test_studies_that_missed_the_target_or_diverged_have_no_bar_and_fail_their_claims(tmp_path):
+    config = workloads.load("transformer_lm1b", "small")
+    write_results(tmp_path, figure7.ANALYSIS.experiment.studies(config), expected)
+    path = tmp_path / "small" / "trials.csv"
+    trials = pd.read_csv(path)
+    diverged, missed = trials["repeated_batch_buffer"] == 100, trials["shuffle_buffer"] == 120
+    trials.loc[diverged, ["status", "best_metric"]] = ["infeasible", None]
+    trials.loc[diverged | missed, "reached_target"] = False
+    trials.loc[diverged | missed, "fresh_examples_to_target"] = None
+    trials.to_csv(path, index=False)
+    told = figure7.ANALYSIS.make(tmp_path, "small")
+    table = pd.read_csv(tmp_path / "small" / "figure7.csv")
+    without = (table["repeated_batch_buffer"] == 100) | (table["shuffle_buffer"] == 120)
+    assert without.sum() == 3
+    assert (table.loc[without, "reached"] == 0).all()
+    assert table.loc[without, "mean_fresh_examples"].isna().all()
+    assert (table.loc[without, "interval_decided"] == 0).all()
+    assert table.loc[~without, "mean_fresh_examples"].notna().all()
+    assert told.count("0 of 5 searches reached the target") == 4
+    assert told.count("| does not hold") == 4
 
 
 def test_studies_without_the_bound_are_found(tmp_path):

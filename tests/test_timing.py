@@ -146,6 +146,18 @@ def test_held_items_are_read_once():
     assert counter.examples == 8
 
 
+def test_items_of_a_source_of_unknown_size_are_held():
+    """TensorFlow forgets what it has cached if nobody has read to the end."""
+    counter = ReadCounter()
+    endless = examples().flat_map(lambda example: tf.data.Dataset.from_tensors(example))
+    options = tf.data.Options()
+    options.experimental_optimization.inject_prefetch = False
+    held = timing.hold(counter.count(endless, chunk=1).with_options(options), 8)
+    with iterating(held.batch(20)) as batches:
+        next(batches)
+    assert counter.examples == 8
+
+
 def test_the_watch_passes_items_and_notes_each_chunk():
     watch = Watch()
     with iterating(watch.watch(examples().take(20), 8)) as items:
