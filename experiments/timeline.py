@@ -3,8 +3,9 @@
     python -m experiments.timeline --scale=small [--workload=transformer_lm1b] [--ratio=2]     half a minute
     python -m analysis.timeline --scale=small                                                  draws it
 
-Without echoing the steps idle half of the time, with e = R they do not. Writes results/<scale>/timeline.csv: for each
-run and side the spans in which it worked, in seconds since the first batch. Needs a quiet machine.
+Without echoing the steps idle half of the time; with e = R neither side has time to spare, and the steps wait only
+where the other one is late. Writes results/<scale>/timeline.csv: for each run and side the spans in which it worked, in
+seconds since the first batch. Needs a quiet machine.
 """
 
 import csv

@@ -8,7 +8,8 @@ import math
 
 import tensorflow as tf
 
-CHUNK = 256
+CHUNK = 64
+"""Items repeated at a time. More cost less an item, but come in bursts: what follows gets e times as many at once."""
 
 
 def echo(dataset: tf.data.Dataset, factor: float, *, seed: int, chunk: int = CHUNK) -> tf.data.Dataset:
