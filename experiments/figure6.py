@@ -5,9 +5,9 @@
     python -m analysis.figure6 --scale=small                the plot, beside the paper's
 
 Every variant at four batch sizes, a factor of four apart. In the paper batch echoing's share of the baseline's fresh
-examples falls as the batch grows; that of example echoing stays or rises, with exceptions that the claims name. At small
-scale ResNet-50's largest batch has a larger shuffle buffer than the others, so that it holds six batches as the paper's
-does.
+examples falls as the batch grows; that of example echoing stays or rises, with exceptions that the claims name. At
+small scale ResNet-50's largest batch has a larger shuffle buffer than the others, so that it holds six batches as the
+paper's does.
 """
 
 import sys

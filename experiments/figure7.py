@@ -7,8 +7,8 @@
 Batch echoing with its repeated batches shuffled in a buffer of 1 (none), 10 and 100 batches (panel a); the baseline and
 example echoing with a shuffle buffer of a tenth, one and ten times the workload's own (panel b). In the paper a larger
 buffer helps echoing of either kind, and not the baseline. Fresh examples are those of the updates taken, so what waits
-in a buffer is not counted: at small scale 100 repeated batches hold 50 fresh ones, 16 % of what the run needs, where the
-paper's hold less than 1 %. Bars can pass the dashed line by that much.
+in a buffer is not counted: at small scale 100 repeated batches hold 50 fresh ones, 16 % of what the run needs, where
+the paper's hold less than 1 %. Bars can pass the dashed line by that much.
 """
 
 import sys

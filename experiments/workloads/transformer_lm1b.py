@@ -9,8 +9,8 @@ Small scale: bytes of the Brown corpus in windows of 32, a model of 63,936 param
 then frozen, but for one search space (see below): coarse searches found the region of good rates (0.07 to 0.38) and
 momenta (0.86 to 0.95), the budget of 25,600 windows bounds a trial to about 15 s on a core, and the target of 2.36 nats
 a byte is slightly worse than what the best baseline trials reach within it (2.26 to 2.30). Five searches of 12 feasible
-trials then gave the baseline a mean of 19,200 windows, 17,280 to 21,120 (a spread of 20 %, as in the paper). That is 9.6
-tokens a parameter at the target, as we estimate for the paper, and a shuffle buffer of 6 % of the windows read, as
+trials then gave the baseline a mean of 19,200 windows, 17,280 to 21,120 (a spread of 20 %, as in the paper). That is
+9.6 tokens a parameter at the target, as we estimate for the paper, and a shuffle buffer of 6 % of the windows read, as
 there. Given up: the paper's baseline reads about half an epoch, this one 0.11 of its corpus; both meet every example at
 most once.
 
@@ -21,8 +21,8 @@ e of 3 and more (in the paper: of 4 and more); evaluations are about a thirtieth
 
 One study's space was moved after its own search, since the winners lay at its edges: example echoing at batch 8 with
 e = 16. Over the rates and momenta of the other factors it needed a mean of 3,504 windows, with all winners at the high
-end of momentum; with higher momenta 2,464, with winners at the low end of the rates; at a third of those rates, as it is
-now, 2,272. All three spaces are equally wide. Each move favours e = 16, and e = 8 stayed ahead of it (1,904).
+end of momentum; with higher momenta 2,464, with winners at the low end of the rates; at a third of those rates, as it
+is now, 2,272. All three spaces are equally wide. Each move favours e = 16, and e = 8 stayed ahead of it (1,904).
 
 Figure 5 takes batches of 8 and 32: at 128 the baseline already takes hardly fewer updates than at 32, each of four
 times the time, which is further beyond the useful batch size than the paper's 4096 is.
