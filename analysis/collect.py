@@ -27,7 +27,8 @@ from experiments import store
 from experiments.command_line import Parser
 from experiments.study import Study
 
-PROVENANCE = ("git_revision", "device", "python", "jax", "tensorflow", "tensorflow-cpu", "numpy")
+MACHINE = ("device", "processor", "threads")
+PROVENANCE = ("git_revision", *MACHINE, "python", "jax", "tensorflow", "tensorflow-cpu", "numpy")
 
 
 def search_rows(root: Path, study: Study, search: int) -> tuple[list[dict], list[dict]] | None:

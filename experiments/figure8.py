@@ -31,7 +31,8 @@ def studies(config: ConfigDict, *, bound: bool = False) -> list[Study]:
             config,
             variant,
             1 if variant == "baseline" else ECHO_FACTOR,
-            budget_fresh_examples=config.fixed_budget_fresh_examples,
+            budget_fresh_examples=config.fixed_budget.fresh_examples,
+            trials=config.fixed_budget.trials,
             bound=False,
         )
         for variant in config.budget_fresh_examples

@@ -27,6 +27,7 @@ from typing import Any
 from experiments.study import Measurement, Study, TrialResult
 
 ROOT = Path("runs")
+_PROCESSOR_FIELDS = {"family": "cpu family", "model": "model", "stepping": "stepping"}
 _log = logging.getLogger(__name__)
 
 
@@ -115,8 +116,11 @@ def finished_results(root: Path, study: Study, search: int) -> dict[int, TrialRe
 
 
 @functools.cache
-def provenance() -> dict[str, str]:
-    """What made a trial's numbers: git revision (`-dirty` if files were changed), versions, machine."""
+def provenance() -> dict[str, str | int]:
+    """What made a trial's numbers: git revision (`-dirty` if files were changed), versions, processor, threads.
+
+    On another kind of processor the same code gives other sums from about the sixth digit on.
+    """
     packages = ("jax", "jaxlib", "flax", "optax", "tensorflow", "tensorflow-cpu", "tensorflow-datasets", "numpy")
     versions = {}
     for package in packages:
@@ -124,7 +128,26 @@ def provenance() -> dict[str, str]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {"git_revision": _git_revision(), "python": platform.python_version(), "os": platform.system()} | versions
+    machine = {
+        "git_revision": _git_revision(),
+        "python": platform.python_version(),
+        "os": platform.system(),
+        "processor": _processor(),
+        # NPROC is what XLA's and TensorFlow's thread pools go by where it is set.
+        "threads": int(os.environ.get("NPROC") or os.cpu_count() or 1),
+    }
+    return machine | versions
+
+
+def _processor() -> str:
+    """The processor's name, with family, model and stepping where Linux says them: names alone are ambiguous."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    known = [f"{word} {fields[key]}" for word, key in _PROCESSOR_FIELDS.items() if key in fields]
+    return ", ".join([fields.get("model name", platform.machine()), *known])
 
 
 def _git_revision() -> str:

@@ -143,9 +143,10 @@ def make_study(
     shuffle_buffer: int | None = None,
     repeated_batch_buffer: int = 0,
     budget_fresh_examples: int | None = None,
+    trials: int | None = None,
     bound: bool = True,
 ) -> Study:
-    """The study of one variant of a workload; sizes and a budget that are not given are the workload's own.
+    """The study of one variant of a workload; sizes, budget and trials that are not given are the workload's own.
 
     A workload's own are those of `config`, with what `config.at` changes at this setting (see `at_setting`).
 
@@ -158,9 +159,10 @@ def make_study(
         shuffle_buffer = at_setting(config, f"b{batch_size}").shuffle_buffer
     setting = _setting(variant, echo_factor, batch_size, shuffle_buffer, repeated_batch_buffer)
     plain = json.loads(at_setting(config, setting).to_json_best_effort())
-    for key in ("at", "batch_size", "batch_sizes", "fixed_budget_fresh_examples", "shuffle_buffer"):
+    for key in ("at", "batch_size", "batch_sizes", "fixed_budget", "shuffle_buffer"):
         plain.pop(key, None)
     workload_budget = plain.pop("budget_fresh_examples")[variant]
+    workload_trials = plain.pop("trials")
     budget = workload_budget if budget_fresh_examples is None else budget_fresh_examples
     if (budget_steps := round(budget * echo_factor / batch_size)) < 1:
         raise ConfigError(
@@ -176,7 +178,7 @@ def make_study(
         repeated_batch_buffer=repeated_batch_buffer,
         budget_steps=budget_steps,
         searches=plain.pop("searches"),
-        trials=plain.pop("trials"),
+        trials=workload_trials if trials is None else trials,
         bound=bound,
         config=plain,
     )

@@ -92,6 +92,11 @@ def test_study_is_listed(tmp_path):
     assert store.studies(tmp_path, "small") == []
 
 
-def test_provenance_names_versions_and_revision():
+def test_provenance_names_versions_revision_and_machine(monkeypatch):
+    monkeypatch.setenv("NPROC", "3")
+    store.provenance.cache_clear()
     found = store.provenance()
+    store.provenance.cache_clear()
     assert {"git_revision", "python", "jax", "numpy", "os"} <= set(found)
+    assert found["processor"]
+    assert found["threads"] == 3

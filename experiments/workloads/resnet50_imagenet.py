@@ -62,7 +62,7 @@ def _paper(c: ConfigDict) -> None:
     c.search_space = schedule_space(learning_rate=(1e-3, 10.0), momentum=(0.5, 0.999), decay_share=(0.3, 1.0))
     c.trials = 50
     c.seconds_per_update = None  # not timed: depends on the accelerator
-    c.fixed_budget_fresh_examples = 200_000 * 1024
+    c.fixed_budget = {"fresh_examples": 200_000 * 1024, "trials": 50}
     c.batch_sizes = {"figure6": (256, 1024, 4096, 16384)}
     c.at = {
         "b256": {
@@ -111,7 +111,7 @@ def _small(c: ConfigDict) -> None:
     c.search_space = schedule_space(learning_rate=(0.15, 1.0), momentum=(0.7, 0.93), decay_share=(0.6, 1.0))
     c.trials = 10
     c.seconds_per_update = 0.045  # of the committed trials, evaluation included, two side by side on two 2.4 GHz cores
-    c.fixed_budget_fresh_examples = 51_200
+    c.fixed_budget = {"fresh_examples": 51_200, "trials": 6}
     c.batch_sizes = {"figure6": (4, 16, 64, 256)}
     c.at = {
         "e3-b64": {"budget_fresh_examples": {"example_before_augmentation": 34_133}},
@@ -146,7 +146,7 @@ def _smoke(c: ConfigDict) -> None:
     c.searches = 2
     c.trials = 3
     c.seconds_per_update = 0.02
-    c.fixed_budget_fresh_examples = 1_600
+    c.fixed_budget = {"fresh_examples": 1_600, "trials": 3}
     c.model.ghost_batch_size = 4
     c.batch_sizes.figure6 = (4, 16, 64, 256)
     c.at = {

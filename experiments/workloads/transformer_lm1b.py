@@ -62,7 +62,7 @@ def _paper(c: ConfigDict) -> None:
     c.eval_every_steps = 500
     c.eval_batch_size = 1024
     c.budget_fresh_examples = _budgets(baseline=20_000 * 1024, batch=20_000 * 1024, example=10_000 * 1024)
-    c.fixed_budget_fresh_examples = 20_000 * 1024
+    c.fixed_budget = {"fresh_examples": 20_000 * 1024, "trials": 100}
     c.search_space = _space(learning_rate=(1e-3, 10.0), momentum=(0.5, 0.999))
     c.trials = 100
     c.seconds_per_update = None  # not timed: depends on the accelerator
@@ -90,7 +90,7 @@ def _small(c: ConfigDict) -> None:
     c.eval_every_steps = 20
     c.eval_batch_size = 512
     c.budget_fresh_examples = _budgets(baseline=25_600, batch=25_600, example=25_600)
-    c.fixed_budget_fresh_examples = 25_600
+    c.fixed_budget = {"fresh_examples": 25_600, "trials": 8}
     c.search_space = _space(learning_rate=(0.04, 0.5), momentum=(0.8, 0.98))
     c.trials = 12
     c.seconds_per_update = 0.025  # of the committed trials, evaluation included, two side by side on two 2.4 GHz cores
@@ -145,7 +145,7 @@ def _smoke(c: ConfigDict) -> None:
     c.shuffle_buffer = 100
     c.eval_every_steps = 5
     c.budget_fresh_examples = _budgets(baseline=3_200, batch=3_200, example=3_200)
-    c.fixed_budget_fresh_examples = 3_200
+    c.fixed_budget = {"fresh_examples": 3_200, "trials": 3}
     c.searches = 2
     c.trials = 3
     c.seconds_per_update = 0.004
