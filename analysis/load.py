@@ -17,6 +17,8 @@ SETTING_KEYS = ["workload", "variant", "echo_factor", "batch_size", "shuffle_buf
 STUDY_KEYS = [*SETTING_KEYS, "budget_steps", "bound"]
 PUBLISHED = "published"
 PUBLISHED_FOLDER = Path(__file__).parents[1] / "results" / PUBLISHED
+_TYPES = {"threads": "Int64"}
+"""Whole numbers that trials of the first revisions did not record."""
 _TIMES = ("t_downstream", "fresh_examples", "seconds", "fill_seconds")
 WALL_CLOCK_COLUMNS = ["workload", "echo_factor", "ratio", "rerun", "reached_target", *_TIMES, "config_hash"]
 
@@ -53,7 +55,7 @@ def table(results: Path, scale: str, name: str) -> pd.DataFrame:
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        rows = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        rows = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=_TYPES)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         raise ResultsError(f"{path} is damaged ({error}); restore it, or remove it and collect it again") from error
     if missing := set(STUDY_KEYS) - set(rows):

@@ -128,7 +128,7 @@ def provenance() -> dict[str, str | int]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    machine = {
+    machine: dict[str, str | int] = {
         "git_revision": _git_revision(),
         "python": platform.python_version(),
         "os": platform.system(),
