@@ -25,7 +25,7 @@ def redraw(results: Path = load.RESULTS) -> str:
         told += [f"# {scale}, Figure {analysis.number}\n\n{analysis.make(results, scale)}" for analysis in drawn]
         if drawn and scale != load.PUBLISHED:
             path = results / scale / "claims.md"
-            path.write_text(claims(results, scale))
+            path.write_text(claims(results, scale), encoding="utf-8")
             told.append(f"written: {path}")
     return "\n\n".join(told)
 
@@ -35,7 +35,7 @@ def claims(results: Path, scale: str) -> str:
     parts = ["# Every claim: the paper's number, ours, and whether it holds"]
     for analysis in (figure.ANALYSIS for figure in FIGURES):
         if analysis.has_results(results, scale):
-            table = (results / scale / f"claims_figure{analysis.number}.md").read_text().strip()
+            table = (results / scale / f"claims_figure{analysis.number}.md").read_text(encoding="utf-8").strip()
         else:
             table = report.markdown(analysis.check(pd.DataFrame(), scale))
         parts.append(f"## Figure {analysis.number}\n\n{table}")

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.load import STUDY_KEYS
+from analysis.tables import STUDY_KEYS
 
 RESAMPLES = 1000
 INTERVAL = (0.025, 0.975)

@@ -1,6 +1,6 @@
 """Compacts finished runs into the tables that the figures are drawn from.
 
-    python -m analysis.collect --scale=small [--runs=runs] [--results=results]
+    python -m analysis.collect --scale=small [--runs=runs] [--results=results] [--allow-changed]
 
 Writes, to results/<scale>/:
 
@@ -11,6 +11,9 @@ Writes, to results/<scale>/:
 Studies that are already in the tables are replaced, others are kept; unfinished studies are named and left out. The
 tables hold what the search would have recorded one trial after the other (`experiments.search.settle`), so they do
 not depend on how many workers there were. Only wall seconds do.
+
+Above smoke scale, studies with trials of changed files or of an unknown revision are left out, for nobody else could
+run them; --allow-changed takes them, and the figures drawn from them say so.
 """
 
 import json
@@ -93,8 +96,10 @@ def study_row(study: Study, trials: list[dict]) -> dict[str, object]:
     }
 
 
-def collect(runs: Path, results: Path, scale: str) -> str:
+def collect(runs: Path, results: Path, scale: str, allow_changed: bool = False) -> str:
     """Updates results/<scale>/ and returns what it did, in words.
+
+    With `allow_changed` trials of files that are in no revision count as well, as they always do at smoke scale.
 
     Raises:
       load.ResultsError: there are no runs at this scale, or two configurations of one study.
@@ -115,6 +120,13 @@ def collect(runs: Path, results: Path, scale: str) -> str:
                 f"{runs / scale}; move one of them away"
             )
         trials = [row for rows, _ in finished for row in rows]
+        changed = sum(load.is_changed(row.get("git_revision")) for row in trials)
+        if changed and scale != "smoke" and not allow_changed:
+            told.append(
+                f"left out, {changed} of {len(trials)} trials are of changed files or an unknown revision: "
+                f"{study.name}; run it in a clean checkout, or take it with --allow-changed"
+            )
+            continue
         tables["trials"] += trials
         tables["measurements"] += [row for _, rows in finished for row in rows]
         tables["studies"].append(study_row(study, trials))
@@ -133,8 +145,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--scale", required=True, choices=("smoke", "small", "paper"))
     parser.add_argument("--runs", type=Path, default=store.ROOT)
     parser.add_argument("--results", type=Path, default=load.RESULTS)
+    parser.add_argument("--allow-changed", action="store_true", help="take trials of changed files as well")
     flags = parser.parse_args(argv)
-    return tell(lambda: collect(flags.runs, flags.results, flags.scale))
+    return tell(lambda: collect(flags.runs, flags.results, flags.scale, flags.allow_changed))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from analysis import plots, reach
-from analysis.load import STUDY_KEYS
+from analysis.tables import STUDY_KEYS
 
 MOST_LINES = 6
 """Panels of more lines than this are drawn larger, so that their legend fits."""

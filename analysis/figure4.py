@@ -45,17 +45,19 @@ def published() -> tuple[pd.DataFrame, pd.DataFrame]:
     return rows, seconds.assign(reruns=5, reruns_at_target=5)
 
 
-def ours(results: Path, scale: str) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
-    """Our fresh examples, our timed reruns, and the fresh examples resampled, of each workload with all its studies."""
-    listed = figures.finished(experiment, results, scale)
-    studies = load.of_studies(load.table(results, scale, "studies"), listed)
-    trials = load.table(results, scale, "trials")
+def ours(results: Path, scale: str) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray, list[str]]:
+    """Our fresh examples, our timed reruns, the fresh examples resampled, and notes on what was left out.
+
+    Of each workload with all its studies.
+    """
+    chosen, trials = figures.selected(experiment, results, scale)
+    studies = chosen.studies
     rows = reach.per_study(trials, studies)
     goals = ["min"] * len(studies)
     resampled = bootstrap.resampled_means(trials, studies, "fresh_examples_to_target", goals=goals)
     timed = load.wall_clock(results, scale)
     current = timed["config_hash"].isin(studies["config_hash"])  # a rerun of another configuration tells nothing
-    return rows, training_time.measured(timed[current], rows), resampled
+    return rows, training_time.measured(timed[current], rows), resampled, chosen.notes
 
 
 def draw(sources: list[Source]) -> Figure:
@@ -183,11 +185,12 @@ def make(results: Path, scale: str) -> str:
     """Draws and writes the figure at one scale and returns its numbers in words."""
     paper = published()
     sources: list[Source] = [("published", *paper)]
+    notes: list[str] = []
     folder = results / scale
     if scale == load.PUBLISHED:
         (rows, seconds), resampled = paper, None
     else:
-        rows, seconds, resampled = ours(results, scale)
+        rows, seconds, resampled, notes = ours(results, scale)
         sources.append((plots.title(scale), rows, seconds))
     plots.save(draw(sources), folder / "figure4")
     plots.save(draw_timed(sources), folder / "figure4_timed")
@@ -196,7 +199,7 @@ def make(results: Path, scale: str) -> str:
     table = check(mine, scale, resampled)
     if scale == load.PUBLISHED:
         table = table.drop(columns=["ours", "command"])
-    report.save_table(table, folder / "claims_figure4.md")
+    report.save_table(table, folder / "claims_figure4.md", notes)
     return "\n\n".join(
         [
             *(
@@ -205,6 +208,7 @@ def make(results: Path, scale: str) -> str:
             ),
             *([f"timed seconds against the model:\n\n{_model_errors(seconds)}"] if "ratio" in seconds else []),
             report.markdown(table),
+            *report.bullets(notes),
             f"drawn: {folder / 'figure4.png'}, {folder / 'figure4_timed.png'}",
         ]
     )

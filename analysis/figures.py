@@ -1,6 +1,5 @@
 """What the analyses of all figures share: our bars beside the paper's, drawn, tabled and judged."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import bootstrap, claims, curves, load, plots, reach, report, space
-from experiments import workloads
-from experiments.study import Study
+from analysis import bootstrap, claims, curves, load, plots, reach, report, selection, space
 
 Rows = Sequence[tuple[str, pd.DataFrame]]
 Table = Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
@@ -51,51 +48,27 @@ BEST_VALUE = Measure(
 )
 
 
-def finished(experiment: ModuleType, results: Path, scale: str) -> list[Study]:
-    """A figure's studies of each workload that has all of them, those without the bound where there are no others.
+def selected(experiment: ModuleType, results: Path, scale: str) -> tuple[selection.Selection, pd.DataFrame]:
+    """The studies that a figure is drawn from, and their trials.
 
     Raises:
-      load.ResultsError: there is no such workload.
+      load.ResultsError: no workload has all of its studies, or what there is contradicts itself.
     """
-    if found := _finished(experiment, results, scale):
-        return found
-    name = experiment.__name__.rpartition(".")[-1]
-    raise load.ResultsError(
-        f"{results / scale} has no workload with all studies of {name.replace('figure', 'Figure ')}; run `python -m "
-        f"experiments.{name} --scale={scale}`, then `python -m analysis.collect --scale={scale}`"
-    )
-
-
-def _finished(experiment: ModuleType, results: Path, scale: str) -> list[Study]:
-    table = load.table(results, scale, "studies")
-    found: list[Study] = []
-    for workload in dict.fromkeys(experiment.PANELS.values()):
-        config = workloads.load(workload, scale)
-        panels = [experiment.studies(config, bound=bound) for bound in (True, False)]
-        complete = [panel for panel in panels if len(load.of_studies(table, panel)) == len(panel)]
-        found += complete[0] if complete else []
-    return found
-
-
-SAME_FOR_ALL = ("data", "model", "target", "goal", "divergence_factor")
-"""What the configurations of all studies of a figure and workload have in common."""
-
-
-def _differing(studies: pd.DataFrame) -> str | None:
-    """The first setting of SAME_FOR_ALL in which studies differ; virtual batches may, where batches are smaller."""
-    configs = [json.loads(config) for config in studies["config"]]
-    for key in SAME_FOR_ALL:
-        values = [config.get(key) for config in configs]
-        if key == "model":
-            values = [{name: value for name, value in model.items() if name != "ghost_batch_size"} for model in values]
-        if any(value != values[0] for value in values):
-            return key
-    return None
+    found = selection.select(experiment, results, scale)
+    if found.studies.empty:
+        name = experiment.__name__.rpartition(".")[-1]
+        raise load.ResultsError(
+            f"{results / scale} has no workload with all studies of {name.replace('figure', 'Figure ')}; run "
+            f"`python -m experiments.{name} --scale={scale}`, then `python -m analysis.collect --scale={scale}`"
+        )
+    return found, selection.trials_of(found, results, scale)
 
 
 def has_results(experiment: ModuleType, results: Path, scale: str) -> bool:
     """Whether there is anything of a figure to draw."""
-    return scale == load.PUBLISHED or (load.has_results(results, scale) and bool(_finished(experiment, results, scale)))
+    if scale == load.PUBLISHED:
+        return True
+    return load.has_results(results, scale) and len(selection.select(experiment, results, scale).studies) > 0
 
 
 @dataclass(frozen=True)
@@ -121,7 +94,7 @@ class Analysis:
         if scale == load.PUBLISHED:
             table = self.check(published, scale).drop(columns=["ours", "command"])
             return self._write(results / scale, [("published", published)], published, table, [])
-        studies, trials = self.found(results, scale)
+        studies, trials, notes = self.found(results, scale)
         measurements = load.table(results, scale, "measurements")
         goals = [self.measure.goal or goal for goal in studies["goal"]]
         resampled = bootstrap.resampled_means(trials, studies, self.measure.column, goals=goals)
@@ -139,7 +112,7 @@ class Analysis:
             report.describe_edges(reach.edges(winners, studies)),
             report.describe_statuses(reach.statuses(trials, studies)),
         ]
-        return self._write(folder, rows, bars, table, told)
+        return self._write(folder, rows, bars, table, told, notes)
 
     def check(self, ours: pd.DataFrame, scale: str, resampled: np.ndarray | None = None) -> pd.DataFrame:
         """The figure's claims on the paper's bars and on ours, as `claims.check` gives them; not run without bars."""
@@ -152,33 +125,34 @@ class Analysis:
             resampled=resampled,
         )
 
-    def found(self, results: Path, scale: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """The figure's studies and their trials, equally many a search in all studies of a workload.
+    def found(self, results: Path, scale: str) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+        """The figure's studies and their trials, equally many a search in all studies of a workload, and notes on them.
 
-        A workload counts once all of its studies have results: a part of them compares with nothing. A study that
-        figures share may have more trials than this figure's other ones; then the first of each search count.
+        A study that figures share may have more trials than this figure's other ones; then the first of each search
+        count.
 
         Raises:
-          load.ResultsError: there is no such workload, or its studies are not of the same model, data and target.
+          load.ResultsError: no workload has all of its studies, or they are not of one model, data and target.
         """
-        listed = finished(self.experiment, results, scale)
-        studies = load.of_studies(load.table(results, scale, "studies"), listed)
-        studies = studies.sort_values(["workload", "batch_size"], kind="stable", ignore_index=True)
-        trials = load.of_studies(load.table(results, scale, "trials"), listed)
+        chosen, trials = selected(self.experiment, results, scale)
+        studies = chosen.studies.sort_values(["workload", "batch_size"], kind="stable", ignore_index=True)
         fewest = studies.groupby("workload")["feasible_trials_a_search"].min()
-        for workload, rows in studies.groupby("workload"):
-            if differing := _differing(rows):
-                raise load.ResultsError(
-                    f"the studies of {workload} in {results / scale} differ in {differing}: they do not compare; "
-                    "collect runs of one configuration"
-                )
         kept = [reach.first_feasible(rows, fewest[workload]) for workload, rows in trials.groupby("workload")]
         studies["trials"] = studies["workload"].map(fewest)
-        return studies, pd.concat(kept, ignore_index=True)
+        return studies, pd.concat(kept, ignore_index=True), chosen.notes
 
-    def _write(self, folder: Path, rows: Rows, bars: pd.DataFrame, table: pd.DataFrame, told: list[str]) -> str:
+    def _write(
+        self,
+        folder: Path,
+        rows: Rows,
+        bars: pd.DataFrame,
+        table: pd.DataFrame,
+        told: list[str],
+        notes: Sequence[str] = (),
+    ) -> str:
         path = folder / f"figure{self.number}.png"
         plots.save(self.draw(rows), path)
         report.save_table(bars, path.with_suffix(".csv"))
-        report.save_table(table, folder / f"claims_figure{self.number}.md")
-        return "\n\n".join([self.measure.describe(bars), *told, report.markdown(table), f"drawn: {path}"])
+        report.save_table(table, folder / f"claims_figure{self.number}.md", notes)
+        parts = [self.measure.describe(bars), *told, report.markdown(table), *report.bullets(notes), f"drawn: {path}"]
+        return "\n\n".join(parts)

@@ -5,16 +5,15 @@ results/published/figures.csv, one row a bar of the paper's Figures 3 to 7, and 
 digitised from its vector graphics.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
+from analysis import tables
+from analysis.tables import SETTING_KEYS, STUDY_KEYS, ResultsError
 from experiments.study import Study
 
 RESULTS = Path("results")
-SETTING_KEYS = ["workload", "variant", "echo_factor", "batch_size", "shuffle_buffer", "repeated_batch_buffer"]
-STUDY_KEYS = [*SETTING_KEYS, "budget_steps", "bound"]
 PUBLISHED = "published"
 PUBLISHED_FOLDER = Path(__file__).parents[1] / "results" / PUBLISHED
 _TYPES = {"threads": "Int64"}
@@ -28,10 +27,6 @@ def study_keys(study: Study) -> dict[str, object]:
     return {key: getattr(study, key) for key in STUDY_KEYS}
 
 
-class ResultsError(Exception):
-    """Results are missing or contradict each other; the message says what to do."""
-
-
 def has_results(results: Path, scale: str) -> bool:
     """Whether there is anything to draw at this scale."""
     return (results / scale / "trials.csv").exists()
@@ -41,11 +36,11 @@ def table(results: Path, scale: str, name: str) -> pd.DataFrame:
     """Reads one table of a scale.
 
     Raises:
-      ResultsError: it is missing or unreadable.
+      ResultsError: it is missing, unreadable or breaks a rule of `tables.check`.
     """
     path = _path(results / scale, name)
     try:
-        return _read(path)
+        return _read(path, name)
     except FileNotFoundError as error:
         raise ResultsError(
             f"{path} is missing; run a figure's experiment, `python -m experiments.figureN --scale={scale}`, "
@@ -53,19 +48,22 @@ def table(results: Path, scale: str, name: str) -> pd.DataFrame:
         ) from error
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _read(path: Path, name: str) -> pd.DataFrame:
     try:
         rows = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=_TYPES)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         raise ResultsError(f"{path} is damaged ({error}); restore it, or remove it and collect it again") from error
-    if missing := set(STUDY_KEYS) - set(rows):
-        raise ResultsError(f"{path} has no column {min(missing)}; restore it, or remove it and collect it again")
-    return rows
+    return tables.check(rows, name, path)
 
 
-def of_studies(rows: pd.DataFrame, studies: Iterable[Study]) -> pd.DataFrame:
-    """The rows of a table that belong to the given studies."""
-    wanted = pd.MultiIndex.from_tuples([tuple(study_keys(study).values()) for study in studies])
+def is_changed(git_revision: object) -> bool:
+    """Whether a trial was made by files that are in no revision, or whose revision nobody knows."""
+    return not isinstance(git_revision, str) or git_revision == "unknown" or git_revision.endswith("-dirty")
+
+
+def of_rows(rows: pd.DataFrame, studies: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table that belong to the given rows of studies."""
+    wanted = pd.MultiIndex.from_frame(studies[STUDY_KEYS])
     return rows[pd.MultiIndex.from_frame(rows[STUDY_KEYS]).isin(wanted)].reset_index(drop=True)
 
 
@@ -73,7 +71,7 @@ def update_table(folder: Path, name: str, rows: pd.DataFrame) -> None:
     """Puts rows into a table, in place of those that it has of the same studies."""
     path = _path(folder, name)
     if path.exists():
-        old = _read(path)
+        old = _read(path, name)
         new_studies = pd.MultiIndex.from_frame(rows[STUDY_KEYS])
         rows = pd.concat([old[~pd.MultiIndex.from_frame(old[STUDY_KEYS]).isin(new_studies)], rows])
     order = [key for key in (*STUDY_KEYS, "search", "trial", "sgd_steps") if key in rows]

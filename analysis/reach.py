@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from analysis.load import STUDY_KEYS
+from analysis.tables import STUDY_KEYS
 
 EDGE = 0.05
 """A winner within this share of a dimension's range, on its own scale, counts as being at the edge."""

@@ -1,5 +1,6 @@
 """What the analysis writes beside a picture: tables as CSV and Markdown."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -110,10 +111,15 @@ def describe_model_errors(errors: pd.DataFrame) -> str:
     )
 
 
-def save_table(table: pd.DataFrame, path: Path) -> None:
-    """Writes a table as CSV, or as Markdown where the name ends in .md."""
+def bullets(notes: Sequence[str]) -> list[str]:
+    """Notes as one list in Markdown, none if there are none."""
+    return ["\n".join(f"- {note}" for note in notes)] if notes else []
+
+
+def save_table(table: pd.DataFrame, path: Path, notes: Sequence[str] = ()) -> None:
+    """Writes a table as CSV, or as Markdown where the name ends in .md, with the notes as a list below it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".md":
-        path.write_text(markdown(table) + "\n")
+        path.write_text("\n\n".join([markdown(table), *bullets(notes)]) + "\n", encoding="utf-8")
     else:
         table.to_csv(path, index=False)

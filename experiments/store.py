@@ -44,8 +44,21 @@ def save_study(root: Path, study: Study) -> None:
 
 
 def studies(root: Path, scale: str) -> list[Study]:
-    """Every study that has been started at `scale`."""
-    return [Study.from_json(path.read_text()) for path in sorted((root / scale).glob("*/*/study.json"))]
+    """Every study that has been started at `scale`; one whose file cannot be read is named and left out."""
+    found = []
+    for path in sorted((root / scale).glob("*/*/study.json")):
+        try:
+            study = Study.from_json(path.read_text())
+            if study_folder(root, study) != path.parent:
+                raise ValueError("its settings are not those that its folder is named after")
+            found.append(study)
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            _log.warning(
+                "left out: %s is damaged or of another revision (%s); run its figure again, or move its folder away",
+                path,
+                str(error).splitlines()[0] if str(error) else type(error).__name__,
+            )
+    return found
 
 
 class TrialFolder:
@@ -109,7 +122,9 @@ def finished_results(root: Path, study: Study, search: int) -> dict[int, TrialRe
     """The finished trials of one search, by index."""
     results = {}
     for path in (study_folder(root, study) / f"search{search}").glob("trial*"):
-        index = int(path.name.removeprefix("trial"))
+        if not (number := path.name.removeprefix("trial")).isdecimal():
+            continue  # such as a copy that a file manager made
+        index = int(number)
         if (result := TrialFolder(root, study, search, index).result()) is not None:
             results[index] = result
     return results

@@ -1,10 +1,13 @@
+import dataclasses
+import json
 import math
 
+import pandas as pd
 import pytest
 from small_studies import tiny
 
-from analysis import collect
-from experiments import store
+from analysis import collect, load
+from experiments import engine, store
 from experiments.study import Measurement, TrialResult
 
 
@@ -65,3 +68,38 @@ def test_a_target_is_reached_only_beyond_it(goal, values):
     study = tiny(overrides={"goal": goal, "target": "3.9"})
     assert [study.reaches_target(value) for value in values] == [False, False, True]
     assert not study.reaches_target(math.nan)
+
+
+@pytest.mark.parametrize("revision", ["0123456789ab-dirty", "unknown", None])
+def test_trials_of_changed_files_need_a_flag(tmp_path, revision):
+    study = dataclasses.replace(tiny(overrides={"trials": "1", "searches": "1"}), scale="small")
+    store.save_study(tmp_path / "runs", study)
+    finish(tmp_path / "runs", study, [(complete(12), [2.0])])
+    path = store.TrialFolder(tmp_path / "runs", study, 0, 0).path / "trial.json"
+    description = json.loads(path.read_text())
+    path.write_text(json.dumps(description | {"provenance": {"git_revision": revision}}))
+    told = collect.collect(tmp_path / "runs", tmp_path, "small")
+    assert "left out, 1 of 1 trials are of changed files or an unknown revision" in told
+    assert not (tmp_path / "small").exists()
+    collect.collect(tmp_path / "runs", tmp_path, "small", allow_changed=True)
+    assert len(load.table(tmp_path, "small", "trials")) == 1
+
+
+def test_what_does_not_belong_to_a_run_keeps_nothing_from_being_collected(tmp_path, caplog):
+    """Copies that a file manager made, and studies whose files are damaged or of another revision."""
+    study = tiny(overrides={"trials": "1", "searches": "1"})
+    engine.run([study], root=tmp_path / "runs", engine="inline")
+    folder = store.study_folder(tmp_path / "runs", study)
+    (folder / "search0" / "trial000 (1)").mkdir()
+    (folder / "search0" / "trials.txt").write_text("")
+    fields = json.loads((folder / "study.json").read_text())
+    damaged = ["", "[]", "{", json.dumps(fields | {"added": 1}), json.dumps({"workload": "x"}), json.dumps(fields)]
+    for number, text in enumerate(damaged):
+        (folder.with_name(f"other{number}")).mkdir()
+        (folder.with_name(f"other{number}") / "study.json").write_text(text)
+    told = collect.collect(tmp_path / "runs", tmp_path, "smoke")
+    assert told.count("collected: ") == 1
+    assert len(pd.read_csv(tmp_path / "smoke" / "trials.csv")) == 1
+    for number in range(len(damaged)):
+        assert f"other{number}/study.json is damaged or of another revision" in caplog.text
+    engine.run([study], root=tmp_path / "runs", engine="inline")

@@ -132,6 +132,11 @@ def test_studies_that_missed_the_target_or_diverged_have_no_bar_and_fail_their_c
     trials.loc[diverged | missed, "reached_target"] = False
     trials.loc[diverged | missed, "fresh_examples_to_target"] = None
     trials.to_csv(path, index=False)
+    studies = pd.read_csv(tmp_path / "small" / "studies.csv")
+    of_buffer = studies["repeated_batch_buffer"] == 100
+    studies.loc[of_buffer, "infeasible"] += studies.loc[of_buffer, "complete"]
+    studies.loc[of_buffer, "complete"] = 0
+    studies.to_csv(tmp_path / "small" / "studies.csv", index=False)
     told = figure7.ANALYSIS.make(tmp_path, "small")
     table = pd.read_csv(tmp_path / "small" / "figure7.csv")
     without = (table["repeated_batch_buffer"] == 100) | (table["shuffle_buffer"] == 120)
@@ -142,6 +147,62 @@ def test_studies_that_missed_the_target_or_diverged_have_no_bar_and_fail_their_c
     assert table.loc[~without, "mean_fresh_examples"].notna().all()
     assert told.count("0 of 5 searches reached the target") == 4
     assert told.count("| does not hold") == 4
+
+
+@pytest.mark.parametrize("number", [5, 7])
+def test_committed_studies_are_drawn_whatever_budget_is_planned_today(tmp_path, monkeypatch, number):
+    analysis = FIGURES[number].ANALYSIS
+    planned = analysis.experiment.studies
+    write_results(tmp_path, planned(workloads.load("transformer_lm1b", "small")), expected)
+    before = analysis.make(tmp_path, "small")
+    changed = [
+        dataclasses.replace(s, budget_steps=s.budget_steps - 1)
+        for s in planned(workloads.load("transformer_lm1b", "small"))
+    ]
+    monkeypatch.setattr(analysis.experiment, "studies", lambda config, *, bound=True: changed)
+    after = analysis.make(tmp_path, "small")
+    assert after.count("today's configuration has") == len(changed)
+    tables = [[line for line in told.splitlines() if line.startswith("|")] for told in (before, after)]
+    assert tables[0] == tables[1]
+    assert "today's configuration has" in (tmp_path / "small" / f"claims_figure{number}.md").read_text()
+
+
+def test_several_budgets_of_one_setting_of_which_none_is_planned_are_named(tmp_path):
+    studies = figure7.ANALYSIS.experiment.studies(workloads.load("transformer_lm1b", "small"))
+    first = [dataclasses.replace(studies[0], budget_steps=studies[0].budget_steps + more) for more in (1, 2)]
+    write_results(tmp_path, [*first, *studies[1:]], expected)
+    with pytest.raises(load.ResultsError, match=r"budgets of 1,601, 1,602 updates"):
+        figure7.ANALYSIS.make(tmp_path, "small")
+
+
+def test_a_table_that_was_cut_off_is_named(drawn, tmp_path):
+    _, figure, results, _ = drawn
+    shutil.copytree(results, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "small" / "trials.csv"
+    path.write_text("\n".join(path.read_text().splitlines()[:-2]) + "\n")
+    with pytest.raises(load.ResultsError, match=r"trials\.csv has .* studies\.csv counts"):
+        figure.ANALYSIS.make(tmp_path, "small")
+
+
+def test_a_workload_that_is_left_out_is_named(drawn):
+    number, figure, results, told = drawn
+    others = set(figure.ANALYSIS.experiment.PANELS.values()) - set(
+        pd.read_csv(results / "small" / "studies.csv")["workload"]
+    )
+    claims = (results / "small" / f"claims_figure{number}.md").read_text()
+    for workload in others:
+        assert f"{workload} is left out, for want of results of baseline-e1-" in told
+        assert f"{workload} is left out" in claims
+
+
+def test_trials_of_changed_files_are_counted_below_the_claims(drawn, tmp_path):
+    _, figure, results, _ = drawn
+    shutil.copytree(results, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "small" / "trials.csv"
+    table = pd.read_csv(path)
+    table["git_revision"] = ["0123456789ab-dirty", "unknown"] + ["0123456789ab"] * (len(table) - 2)
+    table.to_csv(path, index=False)
+    assert f"2 of {len(table):,} trials are of changed files" in figure.ANALYSIS.make(tmp_path, "small")
 
 
 def test_studies_without_the_bound_are_found(tmp_path):
