@@ -30,9 +30,6 @@ from experiments import store
 from experiments.command_line import Parser
 from experiments.study import Study
 
-MACHINE = ("device", "processor", "threads")
-PROVENANCE = ("git_revision", *MACHINE, "python", "jax", "tensorflow", "tensorflow-cpu", "numpy")
-
 
 def search_rows(root: Path, study: Study, search: int) -> tuple[list[dict], list[dict]] | None:
     """Rows of trials and of measurements of one search, None while it is unfinished."""
@@ -62,7 +59,7 @@ def search_rows(root: Path, study: Study, search: int) -> tuple[list[dict], list
                 "seconds": round(results[trial.index].seconds, 2),
                 "config_hash": study.config_hash,
             }
-            | {key: value for key, value in description["provenance"].items() if key in PROVENANCE}
+            | store.provenance_columns(description["provenance"])
         )
         measurements += [
             keys

@@ -18,7 +18,7 @@ import logging
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +27,9 @@ from typing import Any
 from experiments.study import Measurement, Study, TrialResult
 
 ROOT = Path("runs")
+MACHINE = ("device", "processor", "threads")
+PROVENANCE = ("git_revision", *MACHINE, "python", "jax", "tensorflow", "tensorflow-cpu", "numpy")
+"""What of a trial's provenance the committed tables hold."""
 _PROCESSOR_FIELDS = {"family": "cpu family", "model": "model", "stepping": "stepping"}
 _log = logging.getLogger(__name__)
 
@@ -152,6 +155,11 @@ def provenance() -> dict[str, str | int]:
         "threads": int(os.environ.get("NPROC") or os.cpu_count() or 1),
     }
     return machine | versions
+
+
+def provenance_columns(provenance: Mapping[str, str | int]) -> dict[str, str | int]:
+    """The part of `provenance` that the committed tables hold."""
+    return {key: value for key, value in provenance.items() if key in PROVENANCE}
 
 
 def _processor() -> str:

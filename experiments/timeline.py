@@ -5,7 +5,7 @@
 
 Without echoing the steps idle half of the time; with e = R neither side has time to spare, and the steps wait only
 where the other one is late. Writes results/<scale>/timeline.csv: for each run and side the spans in which it worked, in
-seconds since the first batch. Needs a quiet machine.
+seconds since the first batch, with revision, processor and threads. Needs a quiet machine.
 """
 
 import csv
@@ -13,12 +13,13 @@ import os
 import sys
 from pathlib import Path
 
-from experiments import engine, workloads
+from experiments import engine, store, workloads
 from experiments.command_line import Parser, positive_float, told
 from experiments.figure4 import earliest
 from experiments.study import Study, make_study
 
-COLUMNS = ("workload", "variant", "echo_factor", "ratio", "side", "start_seconds", "end_seconds")
+TIMES = ("workload", "variant", "echo_factor", "ratio", "side", "start_seconds", "end_seconds")
+MADE_BY = ("git_revision", "device", "processor", "threads")
 UPSTREAM_BATCHES = 48
 
 
@@ -72,9 +73,11 @@ def main(argv: list[str] | None = None) -> int:
         runs = [record(s, flags.ratio, downstream, round(UPSTREAM_BATCHES * s.echo_factor)) for s in studies]
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer = csv.DictWriter(file, (*TIMES, *MADE_BY), lineterminator="\n")
             writer.writeheader()
-            writer.writerows(row for rows in runs for row in rows)
+            provenance = store.provenance() | trial.device()
+            made_by = {key: provenance[key] for key in MADE_BY}
+            writer.writerows(row | made_by for rows in runs for row in rows)
         print(f"written: {path}; next: python -m analysis.timeline --scale={flags.scale}")
 
     return told(work)

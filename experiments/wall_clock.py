@@ -10,7 +10,7 @@ takes its metaparameters and seeds that no search has used. The number of update
 speed; then the same updates are timed behind the slow source, from the first read to the last update, evaluations left
 out. R is relative to t_downstream as measured for the largest echo factor, shortly before. Needs a quiet machine.
 
-Writes results/<scale>/wall_clock.csv, a row a rerun; rows of the same rerun are replaced.
+Writes results/<scale>/wall_clock.csv, a row a rerun with its provenance; rows of the same rerun are replaced.
 """
 
 import csv
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from experiments import engine, workloads
+from experiments import engine, store, workloads
 from experiments import search as quasi_random
 from experiments.command_line import Parser, positive, positive_float, told
 from experiments.figure4 import PANELS, studies
@@ -111,7 +111,8 @@ class Rerun:
                 "idle_seconds": round(run.idle_seconds, 3),
                 "step_seconds": (run.seconds - run.fill_seconds - run.idle_seconds) / self.updates,
             }
-        return row | {"config_hash": study.config_hash, "device": trial.device()["device"]}
+        made_by = store.provenance_columns(store.provenance() | trial.device())
+        return row | {"config_hash": study.config_hash} | made_by
 
 
 def save(path: Path, rows: list[dict]) -> None:
