@@ -94,7 +94,8 @@ def compare(committed: dict, then: pd.DataFrame, result: TrialResult, now: list[
     same = np.isclose(values, before, rtol=0, atol=0)
     apart = np.abs(values - before) > TOLERANCE * np.abs(before)
     target = committed["fresh_examples_to_target"] * committed["echo_factor"] / committed["batch_size"]
-    as_long = len(then) == len(now) and result.status == committed["status"]
+    ended = (len(now), result.status, result.sgd_steps)
+    as_long = ended == (len(then), committed["status"], committed["sgd_steps"])
     return {
         "evaluations": len(then),
         "agree_for": int(apart.argmax()) if apart.any() else len(now),
@@ -125,6 +126,8 @@ def describe(row: dict) -> str:
     """One trial in words."""
     name = f"{row['workload']} {row['variant']} e = {row['echo_factor']:g}, batch {row['batch_size']}"
     name += f", search {row['search']}, trial {row['trial']}, {_processor(row)}: "
+    if row["same_bits"] and not row["evaluations"]:
+        return name + "diverged before its first evaluation, after as many updates as then"
     if row["same_bits"]:
         return name + f"same bits in {row['evaluations']} evaluations"
     return name + (

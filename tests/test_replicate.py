@@ -59,6 +59,15 @@ def test_other_bits_on_another_processor_are_said(results, capsys, processor):
     assert f"{'another processor' if processor else 'processor unrecorded'}: 0 of 3 trials" in out
 
 
+def test_a_trial_that_ends_elsewhere_is_not_the_same(results, capsys):
+    path = results / "smoke" / "trials.csv"
+    trials = pd.read_csv(path)
+    trials.loc[trials["status"] == "complete", "sgd_steps"] -= 1
+    trials.to_csv(path, index=False)
+    assert run(results) == 1
+    assert "though all should" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
