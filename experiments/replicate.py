@@ -20,7 +20,6 @@ import numpy as np
 import pandas as pd
 
 from experiments import engine, store, workloads
-from experiments import search as quasi_random
 from experiments.command_line import Parser, natural, positive, told
 from experiments.study import ConfigError, Measurement, Study, TrialResult
 
@@ -43,7 +42,9 @@ def chosen(folder: Path, count: int, seed: int, workload: str | None) -> pd.Data
       ConfigError: a table is missing, or there are fewer trials.
     """
     try:
-        trials, studies = (pd.read_csv(folder / f"{name}.csv") for name in ("trials", "studies"))
+        trials, studies = (
+            pd.read_csv(folder / f"{name}.csv", float_precision="round_trip") for name in ("trials", "studies")
+        )
     except FileNotFoundError as error:
         raise ConfigError(f"{error.filename} is missing; run `python -m analysis.collect`") from error
     if workload is not None:
@@ -74,7 +75,10 @@ def study_of(trial: dict, scale: str) -> Study:
 
 
 def retrain(study: Study, committed: dict) -> tuple[TrialResult, list[Measurement]]:
-    """Trains a committed trial again, a stopped one as far as it was trained."""
+    """Trains a committed trial again, a stopped one as far as it was trained.
+
+    Its point is the committed one: studies.csv does not keep the order of the search space, on which a draw depends.
+    """
     from experiments import trial  # imports JAX and TensorFlow
 
     search, index = committed["search"], committed["trial"]
@@ -85,7 +89,7 @@ def retrain(study: Study, committed: dict) -> tuple[TrialResult, list[Measuremen
             study,
             search,
             index,
-            quasi_random.point(study, search, index),
+            {dimension.name: committed[dimension.name] for dimension in study.space},
             bound_steps=lambda: stopped_at,
             record=measured.append,
         )
@@ -131,7 +135,8 @@ def replicate(folder: Path, scale: str, drawn: list[dict]) -> list[dict]:
     for committed, study in zip(drawn, studies, strict=True):
         then = measurements[(measurements[keys] == [committed[key] for key in keys]).all(axis=1)]
         row = {key: committed[key] for key in (*keys, "git_revision")}
-        row |= {key: committed.get(key) for key in ("processor", "device")} | here
+        row |= {key: committed[key] if isinstance(committed.get(key), str) else None for key in ("processor", "device")}
+        row |= here
         rows.append(row | compare(committed, then, *retrain(study, committed)))
         print(f"{name(rows[-1])}: {verdict(rows[-1])}", flush=True)
     return rows
@@ -155,9 +160,9 @@ def verdict(row: dict) -> str:
     )
     told = (
         f"agrees for {row['agree_for']} of {row['evaluations']} evaluations to {TOLERANCE:g} relative, largest "
-        f"difference {row['largest_difference']:.1e}, target {target_now} instead of {target}"
+        f"difference {row['largest_difference']:.1e}, target {target_now}, then {target}"
     )
-    if (row["status"], row["sgd_steps"]) != (row["status_now"], row["sgd_steps_now"]):
+    if row["status"] != row["status_now"] or (target == target_now and row["sgd_steps"] != row["sgd_steps_now"]):
         ends = (f"{row[f'status{when}']} at update {row[f'sgd_steps{when}']}" for when in ("_now", ""))
         told += f", {' instead of '.join(ends)}"
     return told

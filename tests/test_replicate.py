@@ -1,5 +1,6 @@
 """Committed trials trained again: the same bits here, a drift that is said elsewhere."""
 
+import dataclasses
 import math
 
 import pandas as pd
@@ -152,3 +153,13 @@ def test_the_choice_is_of_one_workload_and_a_function_of_the_seed(results, capsy
     assert not drawn[0].equals(drawn[2])
     assert replicate.main(["--scale=smoke", "--trials=1", "--workload=ssd_coco", f"--results={results}"]) == 1
     assert "has 0 of ssd_coco" in capsys.readouterr().err
+
+
+def test_the_point_is_the_committed_one_whatever_the_order_of_the_search_space(tmp_path):
+    study = tiny(searches=1, trials=1)
+    space = dict(reversed(study.config["search_space"].items()))
+    study = dataclasses.replace(study, config={**study.config, "search_space": space})
+    engine.run([study], root=tmp_path / "runs", engine="inline")
+    collect.collect(tmp_path / "runs", tmp_path, "smoke")
+    assert run(tmp_path) == 0
+    assert pd.read_csv(tmp_path / "smoke" / "replicated.csv")["same_bits"].all()
