@@ -42,9 +42,7 @@ def chosen(folder: Path, count: int, seed: int, workload: str | None) -> pd.Data
       ConfigError: a table is missing, or there are fewer trials.
     """
     try:
-        trials, studies = (
-            pd.read_csv(folder / f"{name}.csv", float_precision="round_trip") for name in ("trials", "studies")
-        )
+        trials, studies = (pd.read_csv(folder / f"{name}.csv") for name in ("trials", "studies"))
     except FileNotFoundError as error:
         raise ConfigError(f"{error.filename} is missing; run `python -m analysis.collect`") from error
     if workload is not None:
