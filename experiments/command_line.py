@@ -114,6 +114,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def natural(text: str) -> int:
+    """A flag's value, a whole number, 0 or above."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or above, got {text!r}")
+    return int(text)
+
+
 def positive_float(text: str) -> float:
     """A flag's value, a number above 0."""
     try:

@@ -2,11 +2,12 @@
 
     python -m experiments.replicate --scale=small --trials=20              about 15 s a trial on a quiet core
     python -m experiments.replicate --scale=small --trials=5 --seed=1      five others
+    python -m experiments.replicate --scale=small --trials=5 --workload=ssd_coco
 
 A trial is a function of its study, search and index: on the same kind of processor its measurements must be the same
-bits, whatever the revision, and one that differs there is an error. On another processor sums differ from about the
-sixth digit on; there the command says how long the two agree, to 1e-5, and how far apart the target is. Trials that
-were stopped early are trained as far as they were. Writes results/<scale>/replicated.csv, a row a trial.
+bits, whatever the revision, and one that differs there is an error. On another processor or device sums differ from
+about the sixth digit on; there the command says how long the two agree, to 1e-5, and how far apart the target is.
+Trials that were stopped early are trained as far as they were. Writes results/<scale>/replicated.csv, a row a trial.
 """
 
 import csv
@@ -19,8 +20,7 @@ import numpy as np
 import pandas as pd
 
 from experiments import engine, store, workloads
-from experiments import search as quasi_random
-from experiments.command_line import Parser, positive, told
+from experiments.command_line import Parser, natural, positive, told
 from experiments.study import ConfigError, Measurement, Study, TrialResult
 
 KEYS = ("workload", "variant", "echo_factor", "batch_size", "shuffle_buffer", "repeated_batch_buffer")
@@ -33,8 +33,10 @@ class Differs(ConfigError):
     """A trial gave other numbers on the processor that it was first trained on."""
 
 
-def chosen(folder: Path, count: int, seed: int) -> pd.DataFrame:
+def chosen(folder: Path, count: int, seed: int, workload: str | None) -> pd.DataFrame:
     """`count` trials of a results folder, drawn without replacement, joined with the configuration of their study.
+
+    With `workload` only its trials are drawn.
 
     Raises:
       ConfigError: a table is missing, or there are fewer trials.
@@ -43,8 +45,11 @@ def chosen(folder: Path, count: int, seed: int) -> pd.DataFrame:
         trials, studies = (pd.read_csv(folder / f"{name}.csv") for name in ("trials", "studies"))
     except FileNotFoundError as error:
         raise ConfigError(f"{error.filename} is missing; run `python -m analysis.collect`") from error
+    if workload is not None:
+        trials = trials[trials["workload"] == workload]
     if count > len(trials):
-        raise ConfigError(f"--trials={count}: {folder / 'trials.csv'} has {len(trials):,}")
+        of_workload = f" of {workload}" if workload is not None else ""
+        raise ConfigError(f"--trials={count}: {folder / 'trials.csv'} has {len(trials):,}{of_workload}")
     drawn = trials.iloc[np.sort(np.random.default_rng(seed).choice(len(trials), count, replace=False))]
     return drawn.merge(studies[["config_hash", "config", "searches"]], on="config_hash", how="left")
 
@@ -55,20 +60,23 @@ def study_of(trial: dict, scale: str) -> Study:
     Raises:
       ConfigError: studies.csv has another configuration than the trial was trained with, or none.
     """
-    name = f"{trial['workload']} {trial['variant']} e = {trial['echo_factor']:g}, batch {trial['batch_size']}"
+    named = f"{trial['workload']} {trial['variant']} e = {trial['echo_factor']:g}, batch {trial['batch_size']}"
     if not isinstance(trial["config"], str):
-        raise ConfigError(f"studies.csv has no study {trial['config_hash']} ({name}); collect it again")
+        raise ConfigError(f"studies.csv has no study {trial['config_hash']} ({named}); collect it again")
     settings = {key: trial[key] for key in STUDY_KEYS}
     study = Study(
         scale=scale, searches=int(trial["searches"]), trials=1, config=json.loads(trial["config"]), **settings
     )
     if study.config_hash != trial["config_hash"]:
-        raise ConfigError(f"studies.csv: the configuration of {name} is not the one that its trials were trained with")
+        raise ConfigError(f"studies.csv: the configuration of {named} is not the one that its trials were trained with")
     return study
 
 
 def retrain(study: Study, committed: dict) -> tuple[TrialResult, list[Measurement]]:
-    """Trains a committed trial again, a stopped one as far as it was trained."""
+    """Trains a committed trial again, a stopped one as far as it was trained.
+
+    Its point is the committed one: studies.csv does not keep the order of the search space, on which a draw depends.
+    """
     from experiments import trial  # imports JAX and TensorFlow
 
     search, index = committed["search"], committed["trial"]
@@ -79,7 +87,7 @@ def retrain(study: Study, committed: dict) -> tuple[TrialResult, list[Measuremen
             study,
             search,
             index,
-            quasi_random.point(study, search, index),
+            {dimension.name: committed[dimension.name] for dimension in study.space},
             bound_steps=lambda: stopped_at,
             record=measured.append,
         )
@@ -88,76 +96,104 @@ def retrain(study: Study, committed: dict) -> tuple[TrialResult, list[Measuremen
 
 def compare(committed: dict, then: pd.DataFrame, result: TrialResult, now: list[Measurement]) -> dict:
     """One row: how far a trial's committed measurements `then` and its new ones agree."""
-    steps = [measurement.sgd_steps for measurement in now]
-    values = np.array([measurement.value for measurement in now])
-    before = then.set_index("sgd_steps")["value"].reindex(steps).to_numpy(dtype=float)
-    same = np.isclose(values, before, rtol=0, atol=0)
-    apart = np.abs(values - before) > TOLERANCE * np.abs(before)
+    after = pd.Series({measurement.sgd_steps: measurement.value for measurement in now}, dtype=float)
+    before, after = then.set_index("sgd_steps")["value"].align(after)  # NaN where only one of them evaluated
+    equal = before == after
+    difference = ((after - before).abs() / before.abs()).mask(equal, 0.0)
     target = committed["fresh_examples_to_target"] * committed["echo_factor"] / committed["batch_size"]
-    ended = (len(now), result.status, result.sgd_steps)
-    as_long = ended == (len(then), committed["status"], committed["sgd_steps"])
+    ended_alike = (result.status, result.sgd_steps) == (committed["status"], committed["sgd_steps"])
     return {
+        "status": committed["status"],
+        "status_now": result.status,
+        "sgd_steps": committed["sgd_steps"],
+        "sgd_steps_now": result.sgd_steps,
         "evaluations": len(then),
-        "agree_for": int(apart.argmax()) if apart.any() else len(now),
-        "largest_difference": float(np.nanmax(np.abs(values / before - 1), initial=0.0)),
+        "evaluations_equal": int(equal.sum()),
+        "agree_for": int((difference <= TOLERANCE).cumprod().sum()),
+        "largest_difference": max(difference.dropna(), default=0.0),
         "steps_to_target": None if np.isnan(target) else round(target),
         "steps_to_target_now": result.steps_to_target,
-        "same_bits": bool(as_long and same.all()),
+        "same_bits": bool(ended_alike and equal.all()),
     }
 
 
-def replicate(folder: Path, scale: str, count: int, seed: int) -> list[dict]:
-    """Trains the chosen trials again and returns a row for each, printed as it comes."""
-    os.environ.update(engine.worker_environment(scale))
+def replicate(folder: Path, scale: str, drawn: list[dict]) -> list[dict]:
+    """Trains the drawn trials again and returns a row for each, printed as it comes.
+
+    Raises:
+      ConfigError: a study cannot be made again; told before anything is trained.
+    """
+    studies = [study_of(committed, scale) for committed in drawn]
     measurements = pd.read_parquet(folder / "measurements.parquet")
-    keys = [*STUDY_KEYS, "search", "trial"]
-    here, rows = str(store.provenance()["processor"]), []
-    for committed in chosen(folder, count, seed).to_dict("records"):
+    os.environ.update(engine.worker_environment(scale))
+    from experiments import trial  # imports JAX and TensorFlow
+
+    here = {"processor_now": store.provenance()["processor"], "device_now": trial.device()["device"]}
+    keys, rows = [*STUDY_KEYS, "search", "trial"], []
+    for committed, study in zip(drawn, studies, strict=True):
         then = measurements[(measurements[keys] == [committed[key] for key in keys]).all(axis=1)]
-        study = study_of(committed, scale)
-        row = {key: committed[key] for key in (*KEYS, "search", "trial", "git_revision")}
-        row |= {"processor": committed.get("processor"), "processor_now": here}
+        row = {key: committed[key] for key in (*keys, "git_revision")}
+        row |= {key: committed[key] if isinstance(committed.get(key), str) else None for key in ("processor", "device")}
+        row |= here
         rows.append(row | compare(committed, then, *retrain(study, committed)))
-        print(describe(rows[-1]), flush=True)
+        print(f"{name(rows[-1])}: {verdict(rows[-1])}", flush=True)
     return rows
 
 
-def describe(row: dict) -> str:
-    """One trial in words."""
-    name = f"{row['workload']} {row['variant']} e = {row['echo_factor']:g}, batch {row['batch_size']}"
-    name += f", search {row['search']}, trial {row['trial']}, {_processor(row)}: "
+def name(row: dict) -> str:
+    """One trial, and where it was first trained."""
+    setting = f"{row['workload']} {row['variant']} e = {row['echo_factor']:g}, batch {row['batch_size']}"
+    return f"{setting}, search {row['search']}, trial {row['trial']}, {_processor(row)}"
+
+
+def verdict(row: dict) -> str:
+    """How far one trial agrees, in words."""
     if row["same_bits"] and not row["evaluations"]:
-        return name + "diverged before its first evaluation, after as many updates as then"
+        return "diverged before its first evaluation, after as many updates as then"
     if row["same_bits"]:
-        return name + f"same bits in {row['evaluations']} evaluations"
-    return name + (
-        f"agrees for {row['agree_for']} of {row['evaluations']} evaluations, largest difference "
-        f"{row['largest_difference']:.1e}, target after {row['steps_to_target_now']} updates, "
-        f"{row['steps_to_target']} then"
+        return f"same bits in {row['evaluations']} evaluations"
+    target, target_now = (
+        "never" if row[key] is None else f"after {row[key]} updates"
+        for key in ("steps_to_target", "steps_to_target_now")
     )
+    told = (
+        f"agrees for {row['agree_for']} of {row['evaluations']} evaluations to {TOLERANCE:g} relative, largest "
+        f"difference {row['largest_difference']:.1e}, target {target_now}, then {target}"
+    )
+    if row["status"] != row["status_now"] or (target == target_now and row["sgd_steps"] != row["sgd_steps_now"]):
+        ends = (f"{row[f'status{when}']} at update {row[f'sgd_steps{when}']}" for when in ("_now", ""))
+        told += f", {' instead of '.join(ends)}"
+    return told
 
 
 def _processor(row: dict) -> str:
     if not isinstance(row["processor"], str):
         return "processor unrecorded"
-    return "this processor" if row["processor"] == row["processor_now"] else "another processor"
+    here = (row["processor"], row["device"]) == (row["processor_now"], row["device_now"])
+    return "this processor" if here else "another processor"
 
 
 def summary(rows: list[dict]) -> str:
-    """How many trials gave the same bits, by where they were first trained.
+    """All verdicts as a Markdown table, then one line: how many trials gave the same bits, here and elsewhere."""
+    lines = ["| trial | verdict |", "|---|---|", *(f"| {name(row)} | {verdict(row)} |" for row in rows), ""]
+    here = [row["same_bits"] for row in rows if _processor(row) == "this processor"]
+    same, elsewhere = sum(row["same_bits"] for row in rows), len(rows) - len(here)
+    lines.append(
+        f"{len(rows)} trials run, {same} gave the same bits: {sum(here)} of {len(here)} of this processor, "
+        f"{same - sum(here)} of {elsewhere} of other or unrecorded processors"
+    )
+    return "\n".join(lines)
+
+
+def check(rows: list[dict]) -> None:
+    """Does nothing if all trials of this processor gave the same bits.
 
     Raises:
-      Differs: one of this processor did not.
+      Differs: one did not.
     """
-    lines = []
-    for kind in ("this processor", "another processor", "processor unrecorded"):
-        mine = [row for row in rows if _processor(row) == kind]
-        same = sum(row["same_bits"] for row in mine)
-        lines.append(f"{kind}: {same} of {len(mine)} trials gave the same bits")
-        if kind == "this processor" and same < len(mine):
-            first = next(row for row in mine if not row["same_bits"])
-            raise Differs(f"{lines[-1]}, though all should: {describe(first)}")
-    return "\n".join(lines)
+    for row in rows:
+        if _processor(row) == "this processor" and not row["same_bits"]:
+            raise Differs(f"a trial of this processor gave other numbers: {name(row)}: {verdict(row)}")
 
 
 def save(path: Path, rows: list[dict]) -> None:
@@ -175,15 +211,18 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(__doc__)
     parser.add_argument("--scale", choices=workloads.SCALES, required=True)
     parser.add_argument("--trials", type=positive, default=20, help="how many; default 20")
-    parser.add_argument("--seed", type=positive, default=1, help="of the choice; default 1")
+    parser.add_argument("--seed", type=natural, default=0, help="of the choice; default 0")
+    parser.add_argument("--workload", help="draw only its trials, e.g. ssd_coco")
     parser.add_argument("--results", type=Path, default=Path("results"))
     flags = parser.parse_args(argv)
     folder = flags.results / flags.scale
 
     def work() -> None:
-        rows = replicate(folder, flags.scale, flags.trials, flags.seed)
+        drawn = chosen(folder, flags.trials, flags.seed, flags.workload).to_dict("records")
+        rows = replicate(folder, flags.scale, drawn)
         save(folder / "replicated.csv", rows)
-        print(summary(rows))
+        print(f"\n{summary(rows)}")
+        check(rows)
 
     return told(work)
 
