@@ -11,6 +11,7 @@ Trials that were stopped early are trained as far as they were. Writes results/<
 """
 
 import csv
+import io
 import json
 import os
 import sys
@@ -198,12 +199,11 @@ def check(rows: list[dict]) -> None:
 
 def save(path: Path, rows: list[dict]) -> None:
     """Writes the rows in place of what the table held."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    unfinished.replace(path)
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    store.write_atomically(path, table.getvalue())
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -43,7 +43,7 @@ def save_study(root: Path, study: Study) -> None:
     """Writes the study's own settings beside its trials."""
     folder = study_folder(root, study)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_atomically(folder / "study.json", study.to_json())
+    write_atomically(folder / "study.json", study.to_json())
 
 
 def studies(root: Path, scale: str) -> list[Study]:
@@ -82,7 +82,7 @@ class TrialFolder:
         """Begins the trial anew: writes its description, forgets earlier measurements."""
         (self.path / "result.json").unlink(missing_ok=True)
         (self.path / "measurements.jsonl").write_text("")
-        _write_atomically(self.path / "trial.json", json.dumps(description, indent=1))
+        write_atomically(self.path / "trial.json", json.dumps(description, indent=1))
 
     def append(self, measurement: Measurement) -> None:
         """Adds one measurement."""
@@ -92,7 +92,7 @@ class TrialFolder:
     def finish(self, result: TrialResult) -> None:
         """Puts the result in place; from here on the trial counts as finished."""
         fields = asdict(result) | {"measurements_sha256": self._measurements_hash()}
-        _write_atomically(self.path / "result.json", json.dumps(fields, indent=1))
+        write_atomically(self.path / "result.json", json.dumps(fields, indent=1))
 
     def result(self) -> TrialResult | None:
         """The result of a finished trial; None, and a warning that names the file, where it is damaged."""
@@ -182,10 +182,11 @@ def _git_revision() -> str:
     return run.stdout.strip()
 
 
-def _write_atomically(path: Path, content: str) -> None:
+def write_atomically(path: Path, content: str) -> None:
+    """Puts a file in place whole, or leaves what was there."""
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
     try:
-        with unfinished.open("w") as out:
+        with unfinished.open("w", encoding="utf-8", newline="") as out:
             out.write(content)
             out.flush()
             os.fsync(out.fileno())

@@ -102,8 +102,8 @@ class Study:
         return value < target if self.config["goal"] == "min" else value > target
 
     def to_json(self) -> str:
-        """The study as text; `from_json` reads it back."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True)
+        """The study as text; `from_json` reads it back, in the order of the search space, on which points depend."""
+        return json.dumps(asdict(self), indent=1)
 
     @staticmethod
     def from_json(text: str) -> "Study":

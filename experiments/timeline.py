@@ -19,7 +19,7 @@ from experiments.figure4 import earliest
 from experiments.study import Study, make_study
 
 TIMES = ("workload", "variant", "echo_factor", "ratio", "side", "start_seconds", "end_seconds")
-MADE_BY = ("git_revision", "device", "processor", "threads")
+MADE_BY = ("git_revision", *store.MACHINE)
 UPSTREAM_BATCHES = 48
 
 

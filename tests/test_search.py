@@ -34,6 +34,14 @@ def outcome(study, *results):
     return [(t.status, t.sgd_steps, t.steps_to_target) for t in search.settle(study, dict(enumerate(results)))]
 
 
+@pytest.mark.parametrize("workload", workloads.WORKLOADS)
+def test_a_study_that_was_written_and_read_draws_the_same_points(workload):
+    written = make_study(workloads.load(workload, "small"), "baseline", 1)
+    read = Study.from_json(written.to_json())
+    assert read.config_hash == written.config_hash
+    assert [search.point(read, 2, i) for i in range(5)] == [search.point(written, 2, i) for i in range(5)]
+
+
 def test_points_are_rows_of_one_long_scrambled_halton_draw(study):
     draw = qmc.Halton(2, scramble=True, rng=study.seed("points", 1)).random(50)
     rates = [search.point(study, 1, i)["learning_rate"] for i in range(50)]
