@@ -6,8 +6,8 @@
 
 Every variant reads the same number of fresh examples, takes e times the baseline's updates on them, and is judged by
 the best value of the metric that any of its trials reaches. No trial is stopped early, so it costs more than a search
-for a target. As in the paper, evaluations are so many updates apart: echoing is evaluated e times as often as the
-baseline, and the best of more evaluations is a little better by chance.
+for a target. Evaluations are so many fresh examples apart for every variant. In the paper they are so many updates
+apart: echoing is evaluated e times as often, and the best of more evaluations is a little better by chance.
 """
 
 import sys
@@ -30,12 +30,14 @@ def studies(config: ConfigDict, *, bound: bool = False) -> list[Study]:
         make_study(
             config,
             variant,
-            1 if variant == "baseline" else ECHO_FACTOR,
+            factor,
             budget_fresh_examples=config.fixed_budget.fresh_examples,
+            eval_every_steps=config.eval_every_steps * factor,
             trials=config.fixed_budget.trials,
             bound=False,
         )
         for variant in config.budget_fresh_examples
+        for factor in [1 if variant == "baseline" else ECHO_FACTOR]
     ]
 
 

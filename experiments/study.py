@@ -142,11 +142,12 @@ def make_study(
     batch_size: int | None = None,
     shuffle_buffer: int | None = None,
     repeated_batch_buffer: int = 0,
-    budget_fresh_examples: int | None = None,
+    budget_fresh_examples: float | None = None,
+    eval_every_steps: int | None = None,
     trials: int | None = None,
     bound: bool = True,
 ) -> Study:
-    """The study of one variant of a workload; sizes, budget and trials that are not given are the workload's own.
+    """The study of one variant of a workload; sizes, budget, trials and the like that are not given are its own.
 
     A workload's own are those of `config`, with what `config.at` changes at this setting (see `at_setting`).
 
@@ -159,10 +160,12 @@ def make_study(
         shuffle_buffer = at_setting(config, f"b{batch_size}").shuffle_buffer
     setting = _setting(variant, echo_factor, batch_size, shuffle_buffer, repeated_batch_buffer)
     plain = json.loads(at_setting(config, setting).to_json_best_effort())
-    for key in ("at", "batch_size", "batch_sizes", "fixed_budget", "shuffle_buffer"):
+    for key in ("at", "batch_size", "batch_sizes", "figure4_updates", "fixed_budget", "shuffle_buffer"):
         plain.pop(key, None)
     workload_budget = plain.pop("budget_fresh_examples")[variant]
     workload_trials = plain.pop("trials")
+    if eval_every_steps is not None:
+        plain["eval_every_steps"] = eval_every_steps
     budget = workload_budget if budget_fresh_examples is None else budget_fresh_examples
     if (budget_steps := round(budget * echo_factor / batch_size)) < 1:
         raise ConfigError(

@@ -63,6 +63,7 @@ def _paper(c: ConfigDict) -> None:
     c.trials = 50
     c.seconds_per_update = None  # not timed: depends on the accelerator
     c.fixed_budget = {"fresh_examples": 200_000 * 1024, "trials": 50}
+    c.figure4_updates = 110_000
     c.batch_sizes = {"figure6": (256, 1024, 4096, 16384)}
     c.at = {
         "b256": {
@@ -76,10 +77,6 @@ def _paper(c: ConfigDict) -> None:
             ),
             "eval_every_steps": 500,
         },
-        "e3-b1024": {"budget_fresh_examples": {"example_before_augmentation": round(110_000 * 1024 / 3)}},
-        "e4-b1024": {"budget_fresh_examples": {"example_before_augmentation": 27_500 * 1024}},
-        "e5-b1024": {"budget_fresh_examples": {"example_before_augmentation": 22_000 * 1024}},
-        "e6-b1024": {"budget_fresh_examples": {"example_before_augmentation": round(110_000 * 1024 / 6)}},
         "b16384": {
             "budget_fresh_examples": budgets(
                 baseline=12_000 * 16384, batch=11_000 * 16384, after=11_000 * 16384, before=9_000 * 16384
@@ -107,17 +104,14 @@ def _small(c: ConfigDict) -> None:
     c.shuffle_buffer = 400
     c.eval_every_steps = 25
     c.eval_batch_size = 500
-    c.budget_fresh_examples = budgets(baseline=51_200, batch=51_200, after=51_200, before=51_200)
+    c.budget_fresh_examples = budgets(baseline=51_200, batch=44_800, after=38_400, before=25_600)
     c.search_space = schedule_space(learning_rate=(0.15, 1.0), momentum=(0.7, 0.93), decay_share=(0.6, 1.0))
     c.trials = 10
     c.seconds_per_update = 0.045  # of the committed trials, evaluation included, two side by side on two 2.4 GHz cores
     c.fixed_budget = {"fresh_examples": 51_200, "trials": 6}
+    c.figure4_updates = 1_600
     c.batch_sizes = {"figure6": (4, 16, 64, 256)}
     c.at = {
-        "e3-b64": {"budget_fresh_examples": {"example_before_augmentation": 34_133}},
-        "e4-b64": {"budget_fresh_examples": {"example_before_augmentation": 25_600}},
-        "e5-b64": {"budget_fresh_examples": {"example_before_augmentation": 20_480}},
-        "e6-b64": {"budget_fresh_examples": {"example_before_augmentation": 17_067}},
         "b4": {
             "model": {"ghost_batch_size": 4},
             "eval_every_steps": 400,
@@ -126,9 +120,11 @@ def _small(c: ConfigDict) -> None:
         },
         "b16": {"eval_every_steps": 100, "search_space": _rates(0.075, 0.5), "seconds_per_update": 0.008},
         "b256": {
+            "budget_fresh_examples": budgets(baseline=89_600, batch=78_400, after=67_200, before=44_800),
             "shuffle_buffer": 1_600,
             "eval_every_steps": 6,
-            "search_space": _rates(0.3, 2.0),
+            "search_space": _rates(0.25, 1.5),
+            "trials": 8,
             "seconds_per_update": 0.088,
         },
     }
@@ -147,6 +143,7 @@ def _smoke(c: ConfigDict) -> None:
     c.trials = 3
     c.seconds_per_update = 0.02
     c.fixed_budget = {"fresh_examples": 1_600, "trials": 3}
+    c.figure4_updates = 50
     c.model.ghost_batch_size = 4
     c.batch_sizes.figure6 = (4, 16, 64, 256)
     c.at = {
