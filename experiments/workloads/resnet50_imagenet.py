@@ -118,13 +118,18 @@ def _small(c: ConfigDict) -> None:
             "search_space": _rates(0.0375, 0.25),
             "seconds_per_update": 0.005,
         },
-        "b16": {"eval_every_steps": 100, "search_space": _rates(0.075, 0.5), "seconds_per_update": 0.008},
+        "b16": {
+            "eval_every_steps": 100,
+            "search_space": _rates(0.04, 0.25),
+            "trials": 6,
+            "seconds_per_update": 0.008,
+        },
         "b256": {
             "budget_fresh_examples": budgets(baseline=89_600, batch=78_400, after=67_200, before=44_800),
             "shuffle_buffer": 1_600,
             "eval_every_steps": 6,
             "search_space": _rates(0.25, 1.5),
-            "trials": 8,
+            "trials": 6,
             "seconds_per_update": 0.088,
         },
     }
