@@ -1,23 +1,34 @@
-"""The paper's claims, each checked by one rule on the paper's numbers and on ours.
+"""The paper's claims: of each one number, a range that it must lie in, and a verdict on the paper's and on ours.
 
-A claim compares means over searches, as the paper does. It is `not run` while a variant it needs has no results, and
-does not hold where a search failed to reach the target.
+The paper's numbers are known as means over searches, and its verdict is that of their number. Ours come with those of
+other editions of the same searches (`analysis.uncertainty`): a claim holds where the middle 95 % of them lie in its
+range, does not hold where they lie outside it, and is undecided where they lie on both sides. A study with a search
+that found nothing is evidence for nothing: what rests on it is undecided.
 """
 
-import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from analysis import uncertainty
 from analysis.plots import WORKLOADS
 
 TOLERANCE = 0.02
 """Slack in comparisons of means: the paper's own orderings hold within it (Common Crawl's two variants tie)."""
 
-HOLDS, FAILS, NOT_RUN = "holds", "does not hold", "not run"
+RESULTS = {
+    "mean_fresh_examples",
+    "mean_best_value",
+    "mean_seconds",
+    "mean_rerun_fresh_examples",
+    "batch_downstreams",
+}
+"""The columns of bars that claims are about."""
+HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
+NOT_RUN, NOT_TESTABLE = "not run", "not testable here"
 
 
 class NotRun(Exception):
@@ -30,28 +41,49 @@ class TargetNotReached(Exception):
 
 @dataclass(frozen=True)
 class Bars:
-    """The bars of one figure, one row each; looks means up by workload, variant and setting."""
+    """The bars of one figure, one row each; looks results up by workload, variant and setting.
+
+    A result is an array: the edition that was run, then, of ours, drawn ones.
+    """
 
     rows: Sequence[Mapping[Any, Any]]
     column: str = "mean_fresh_examples"
 
-    def mean(self, workload: str, variant: str, **setting: float) -> float:
+    def mean(self, workload: str, variant: str, **setting: float) -> np.ndarray:
         """Mean result of a variant, fresh examples unless `column` says otherwise.
 
         Raises:
           NotRun: there is no such bar.
           TargetNotReached: some of its searches failed to reach the target.
         """
+        return self.of(self.row(workload, variant, **setting))
+
+    def row(self, workload: str, variant: str, **setting: float) -> Mapping[Any, Any]:
+        """The bar of a variant at a setting.
+
+        Raises:
+          NotRun: there is no such bar.
+        """
         wanted = {"workload": workload, "variant": variant} | setting
         for row in self.rows:
             if all(row[key] == value for key, value in wanted.items()):
-                if row["reached"] < row["searches"]:
-                    told = f"{variant}: {row['reached']} of {row['searches']} searches reached the target"
-                    raise TargetNotReached(told)
-                return float(row[self.column])
+                return row
         raise NotRun
 
-    def ratio(self, workload: str, variant: str, **setting: float) -> float:
+    def of(self, row: Mapping[Any, Any]) -> np.ndarray:
+        """The result of a bar.
+
+        Raises:
+          TargetNotReached: some of its searches failed to reach the target.
+        """
+        if row["reached"] < row["searches"]:
+            raise TargetNotReached(
+                f"{row['variant']}, e = {row['echo_factor']:g}: {row['reached']} of {row['searches']} searches reached "
+                "the target"
+            )
+        return row[self.column]
+
+    def ratio(self, workload: str, variant: str, **setting: float) -> np.ndarray:
         """Mean fresh examples of a variant over the baseline's at the same sizes; below 1, echoing helps."""
         sizes = {key: setting[key] for key in setting if key in ("batch_size", "shuffle_buffer")}
         return self.mean(workload, variant, **setting) / self.mean(workload, "baseline", **sizes)
@@ -69,23 +101,75 @@ class Bars:
         return found
 
 
+Numbers = Sequence[np.ndarray]
+"""What a claim is made from, each an array as `Bars` gives them."""
+
+
 @dataclass(frozen=True)
 class Claim:
-    """One checkable statement: `check` returns the number that it is about, as text, and whether it holds.
+    """One checkable statement about the number that `judge` makes of `numbers`: it must lie in `range`.
 
-    `timed` claims are about reruns alone, which drawing the searches' trials again does not change.
+    `digits` are shown after the point. `untestable` says why our runs cannot test it, where they cannot.
     """
 
     figure: str
     workload: str
     text: str
-    check: Callable[[Bars], tuple[str, bool]]
-    timed: bool = False
+    numbers: Callable[[Bars], Numbers]
+    range: pd.Interval
+    judge: Callable[[Numbers], np.ndarray] = lambda numbers: numbers[0]
+    digits: int = 3
+    untestable: str | None = None
 
 
-def listed(values: Iterable[float], digits: int = 2) -> str:
-    """Numbers as the claims' tables show them."""
-    return ", ".join(f"{value:.{digits}f}" for value in values)
+def below(value: float) -> pd.Interval:
+    """Numbers below a value."""
+    return pd.Interval(-np.inf, value, closed="left")
+
+
+def at_most(value: float) -> pd.Interval:
+    """Numbers up to a value."""
+    return pd.Interval(-np.inf, value, closed="both")
+
+
+def above(value: float) -> pd.Interval:
+    """Numbers above a value."""
+    return pd.Interval(value, np.inf, closed="right")
+
+
+def at_least(value: float) -> pd.Interval:
+    """Numbers from a value on."""
+    return pd.Interval(value, np.inf, closed="both")
+
+
+def between(low: float, high: float) -> pd.Interval:
+    """Numbers from one value to another."""
+    return pd.Interval(low, high, closed="both")
+
+
+def smallest(numbers: Numbers) -> np.ndarray:
+    """The smallest of several numbers."""
+    return np.min(numbers, axis=0)
+
+
+def largest(numbers: Numbers) -> np.ndarray:
+    """The largest of several numbers."""
+    return np.max(numbers, axis=0)
+
+
+def largest_step(numbers: Numbers) -> np.ndarray:
+    """The largest quotient of a number and the one before it."""
+    return np.max(np.divide(numbers[1:], numbers[:-1]), axis=0)
+
+
+def smallest_step(numbers: Numbers) -> np.ndarray:
+    """The smallest quotient of a number and the one before it."""
+    return np.min(np.divide(numbers[1:], numbers[:-1]), axis=0)
+
+
+def last_over_first(numbers: Numbers) -> np.ndarray:
+    """The last number over the first."""
+    return numbers[-1] / numbers[0]
 
 
 def figure3(workloads: Iterable[str] = WORKLOADS) -> list[Claim]:
@@ -95,69 +179,38 @@ def figure3(workloads: Iterable[str] = WORKLOADS) -> list[Claim]:
         text = workload.startswith("transformer")
         variants = ["batch", "example"] if text else ["batch", "example_after_augmentation"]
         variants += [] if text else ["example_before_augmentation"]
-        claims += [_helps(f"3{panel}", workload, variant) for variant in variants]
-        claims += [_some_variant_helps(f"3{panel}", workload, variants)]
-        claims += [_earlier_is_better(f"3{panel}", workload, variants)]
-        claims += [_level(f"3{panel}", workload)] if workload == "transformer_common_crawl" else []
-        claims += [_nearly_ideal(f"3{panel}", workload, variants[-1]), _never_beyond(f"3{panel}", workload, variants)]
+        claims += _of_panel(f"3{panel}", workload, variants)
     return claims
 
 
-def _helps(figure: str, workload: str, variant: str) -> Claim:
-    name = variant.replace("_", " ")
+def _of_panel(figure: str, workload: str, variants: list[str]) -> list[Claim]:
+    def ratio(variant: str) -> Callable[[Bars], Numbers]:
+        return lambda bars: [bars.ratio(workload, variant)]
 
-    def helps(bars: Bars) -> tuple[str, bool]:
-        ratio = bars.ratio(workload, variant)
-        return f"{ratio:.3f}", ratio < 1
+    def ratios(bars: Bars) -> Numbers:
+        return [bars.ratio(workload, variant) for variant in variants]
 
-    def same(bars: Bars) -> tuple[str, bool]:
-        ratio = bars.ratio(workload, variant)
-        return f"{ratio:.3f}", abs(ratio - 1) <= 0.1
+    def level(bars: Bars) -> Numbers:
+        return [bars.mean(workload, "batch") / bars.mean(workload, "example")]
 
-    if (workload, variant) == ("resnet50_imagenet", "batch"):
-        return Claim(figure, workload, "batch echoing / baseline: about the same (within 10 %)", same)
-    return Claim(figure, workload, f"{name} echoing / baseline: below 1", helps)
-
-
-def _some_variant_helps(figure: str, workload: str, variants: list[str]) -> Claim:
-    def check(bars: Bars) -> tuple[str, bool]:
-        best = 1 / min(bars.ratio(workload, variant) for variant in variants)
-        return f"{best:.2f}", best > 1
-
-    return Claim(figure, workload, "baseline / best variant: at least one helps, above 1", check)
-
-
-def _earlier_is_better(figure: str, workload: str, variants: list[str]) -> Claim:
-    def check(bars: Bars) -> tuple[str, bool]:
-        means = [bars.mean(workload, variant) for variant in variants]
-        ordered = all(later <= earlier * (1 + TOLERANCE) for earlier, later in itertools.pairwise(means))
-        return " ≥ ".join(f"{mean:.3g}" for mean in means), ordered
-
-    return Claim(figure, workload, "the earlier the echo, the fewer fresh examples (within 2 %)", check)
-
-
-def _level(figure: str, workload: str) -> Claim:
-    def check(bars: Bars) -> tuple[str, bool]:
-        ratio = bars.mean(workload, "batch") / bars.mean(workload, "example")
-        return f"{ratio:.3f}", abs(ratio - 1) <= 0.1
-
-    return Claim(figure, workload, "batch / example echoing: level here (within 10 %)", check)
-
-
-def _nearly_ideal(figure: str, workload: str, variant: str) -> Claim:
-    def check(bars: Bars) -> tuple[str, bool]:
-        share = bars.ratio(workload, variant) * 2
-        return f"{share:.2f}", share <= 1.2
-
-    return Claim(figure, workload, "earliest echo / (baseline / 2): nearly ideal, at most 1.2", check)
-
-
-def _never_beyond(figure: str, workload: str, variants: list[str]) -> Claim:
-    def check(bars: Bars) -> tuple[str, bool]:
-        share = min(bars.ratio(workload, variant) for variant in variants) * 2
-        return f"{share:.2f}", share >= 1 - TOLERANCE
-
-    return Claim(figure, workload, "best variant / (baseline / 2): echoed never beat fresh, at least 0.98", check)
+    claims = []
+    for variant in variants:
+        name = f"{variant.replace('_', ' ')} echoing / baseline"
+        if (workload, variant) == ("resnet50_imagenet", "batch"):
+            claims.append(Claim(figure, workload, f"{name}: about the same", ratio(variant), between(0.9, 1.1)))
+        else:
+            claims.append(Claim(figure, workload, name, ratio(variant), below(1)))
+    claims.append(Claim(figure, workload, "best variant / baseline: at least one helps", ratios, below(1), smallest))
+    order = "the earlier the echo, the fewer fresh examples: largest step from one variant to the next earlier one"
+    claims.append(Claim(figure, workload, order, ratios, at_most(1 + TOLERANCE), largest_step))
+    if workload == "transformer_common_crawl":
+        claims.append(Claim(figure, workload, "batch / example echoing: level here", level, between(0.9, 1.1)))
+    earliest = "earliest echo / (baseline / 2): nearly ideal"
+    claims.append(Claim(figure, workload, earliest, ratio(variants[-1]), at_most(1.2), lambda found: 2 * found[0]))
+    never = "best variant / (baseline / 2): echoed never beat fresh"
+    beyond = at_least(1 - TOLERANCE)
+    claims.append(Claim(figure, workload, never, ratios, beyond, lambda found: 2 * smallest(found)))
+    return claims
 
 
 def check(
@@ -167,9 +220,9 @@ def check(
     command: str,
     *,
     column: str = "mean_fresh_examples",
-    resampled: np.ndarray | None = None,
+    drawn: Mapping[str, np.ndarray] | None = None,
 ) -> pd.DataFrame:
-    """A table of claims: the paper's number beside ours, and whether the claim holds on each.
+    """A table of claims: the paper's number beside ours with its interval, and a verdict on each.
 
     Args:
       claims: what to check.
@@ -177,42 +230,75 @@ def check(
       ours: our bars.
       command: makes our results.
       column: the bars' result.
-      resampled: our results on draws of the trials, [bars, draws]; if given, a column says on how many of them a claim
-        holds (see `analysis.bootstrap`).
+      drawn: results of drawn editions, [bars, editions], by the column of the bars that they are drawn of. Without,
+        our verdicts are those of our numbers alone.
     """
+    theirs, mine = Bars(_rows(published, {}), column), Bars(_rows(ours, drawn or {}), column)
     rows = []
-    our_rows = ours.to_dict("records")
     for claim in claims:
-        paper, paper_verdict = _evaluate(claim, Bars(published.to_dict("records"), column))
-        number, verdict = _evaluate(claim, Bars(our_rows, column))
-        row = {
-            "figure": claim.figure,
-            "workload": WORKLOADS[claim.workload],
-            "claim": claim.text,
-            "paper": f"{paper} ({FAILS})" if paper_verdict == FAILS else paper,
-            "ours": number,
-            "verdict": verdict,
-        }
-        if resampled is not None:
-            fixed = claim.timed or verdict == NOT_RUN
-            row["when resampled"] = "" if fixed else _when_resampled(claim, our_rows, column, resampled)
-        rows.append(row | {"command": command})
+        paper = _evaluate(replace(claim, untestable=None), theirs)
+        found = _evaluate(claim, mine)
+        rows.append(
+            {
+                "figure": claim.figure,
+                "workload": WORKLOADS[claim.workload],
+                "claim": claim.text,
+                "holds if": _in_words(claim.range),
+                "paper": f"{paper.number} ({FAILS})" if paper.verdict == FAILS else paper.number,
+                "ours": found.number,
+                "95 %": found.interval,
+                "verdict": found.verdict,
+                "command": command,
+            }
+        )
     return pd.DataFrame(rows)
 
 
-def _when_resampled(claim: Claim, rows: list[dict], column: str, resampled: np.ndarray) -> str:
-    held = 0
-    for draw in resampled.T:
-        drawn = [row | {column: mean} for row, mean in zip(rows, draw, strict=True)]
-        held += _evaluate(claim, Bars(drawn, column))[1] == HOLDS
-    return f"{held / resampled.shape[1]:.0%}"
+def _rows(bars: pd.DataFrame, drawn: Mapping[str, np.ndarray]) -> list[dict]:
+    """The bars with their results as arrays: the edition that was run, then the drawn ones."""
+    rows = [{str(column): value for column, value in row.items()} for row in bars.to_dict("records")]
+    for number, row in enumerate(rows):
+        for column in RESULTS & row.keys():
+            row[column] = np.append(float(row[column]), drawn[column][number] if column in drawn else [])
+    return rows
 
 
-def _evaluate(claim: Claim, bars: Bars) -> tuple[str, str]:
+@dataclass(frozen=True)
+class _Finding:
+    number: str
+    interval: str
+    verdict: str
+
+
+def _evaluate(claim: Claim, bars: Bars) -> _Finding:
     try:
-        number, holds = claim.check(bars)
+        numbers = claim.numbers(bars)
     except NotRun:
-        return "", NOT_RUN
+        return _Finding("", "", NOT_RUN)
     except TargetNotReached as error:
-        return str(error), FAILS
-    return number, HOLDS if holds else FAILS
+        return _Finding(str(error), "", UNDECIDED)
+    judged = claim.judge(numbers)
+    digits = f".{claim.digits}f"
+    shown = f"{judged[0]:{digits}}"
+    if len(numbers) > 1:
+        shown += f" ({', '.join(f'{number[0]:{digits}}' for number in numbers)})"
+    if claim.untestable:
+        return _Finding(f"{shown}; {claim.untestable}", "", NOT_TESTABLE)
+    if len(judged) == 1:
+        return _Finding(shown, "", HOLDS if judged[0] in claim.range else FAILS)
+    low, high = (float(end) for end in uncertainty.interval(judged[1:]))
+    return _Finding(shown, f"{low:{digits}} to {high:{digits}}", _verdict(claim.range, low, high))
+
+
+def _verdict(wanted: pd.Interval, low: float, high: float) -> str:
+    if low in wanted and high in wanted:
+        return HOLDS
+    return UNDECIDED if wanted.overlaps(pd.Interval(low, high, closed="both")) else FAILS
+
+
+def _in_words(wanted: pd.Interval) -> str:
+    if np.isinf(wanted.left):
+        return f"{'at most' if wanted.closed_right else 'below'} {wanted.right:g}"
+    if np.isinf(wanted.right):
+        return f"{'at least' if wanted.closed_left else 'above'} {wanted.left:g}"
+    return f"{wanted.left:g} to {wanted.right:g}"

@@ -9,18 +9,19 @@ ours also figure8_curves, the learning curves of the best trials, and figure8_sp
 
 import sys
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import plots
-from analysis.claims import Bars, Claim
+from analysis.claims import Bars, Claim, Numbers, at_most
 from analysis.command_line import main
 from analysis.figures import BEST_VALUE, Analysis, Rows
 from experiments import figure8 as experiment
 
-SLACK = 0.001
-"""Values that are worse by at most 0.001, nats or 0.1 % of accuracy, do not count as worse: the paper's need it."""
+PAPERS_SPREAD = 0.001
+"""How far searches of the paper may be apart, in nats or accuracy: not published, our choice, a tenth of its axes."""
 GOALS = {"transformer_lm1b": "min", "resnet50_imagenet": "max"}
 ECHOING = {
     "transformer_lm1b": ["batch", "example"],
@@ -50,14 +51,20 @@ def claims() -> list[Claim]:
 
 
 def _no_worse(figure: str, workload: str, variant: str) -> Claim:
-    def check(bars: Bars) -> tuple[str, bool]:
-        baseline, echoing = bars.mean(workload, "baseline"), bars.mean(workload, variant)
-        loss = echoing - baseline if GOALS[workload] == "min" else baseline - echoing
-        # Rounded: the paper's own values are exactly at the slack.
-        return f"{baseline:.4f}, {echoing:.4f}", round(loss, 9) <= SLACK
+    def values(bars: Bars) -> Numbers:
+        baseline = bars.row(workload, "baseline")
+        spread = baseline.get("max_best_value", np.nan) - baseline.get("min_best_value", np.nan)
+        spread = PAPERS_SPREAD if np.isnan(spread) else spread
+        return [bars.of(baseline), bars.mean(workload, variant), np.array([spread])]
+
+    def loss(numbers: Numbers) -> np.ndarray:
+        baseline, echoing, spread = numbers
+        # Rounded: the paper's own values are exactly as far apart.
+        return np.round((echoing - baseline) * (1 if GOALS[workload] == "min" else -1) - spread, 9)
 
     name = variant.replace("_", " ")
-    return Claim(figure, workload, f"best value, baseline and {name} echoing: worse by at most 0.001", check)
+    text = f"best value: {name} echoing worse than the baseline by no more than its searches are apart"
+    return Claim(figure, workload, text, values, at_most(0), loss, 4)
 
 
 ANALYSIS = Analysis(8, experiment, draw, claims(), BEST_VALUE)

@@ -1,6 +1,6 @@
 """What the analyses of all figures share: our bars beside the paper's, drawn, tabled and judged."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import bootstrap, claims, curves, load, plots, reach, report, selection, space
+from analysis import claims, curves, load, plots, reach, report, selection, space, uncertainty
 
 Rows = Sequence[tuple[str, pd.DataFrame]]
 Table = Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
@@ -97,12 +97,12 @@ class Analysis:
         studies, trials, notes = self.found(results, scale)
         measurements = load.table(results, scale, "measurements")
         goals = [self.measure.goal or goal for goal in studies["goal"]]
-        resampled = bootstrap.resampled_means(trials, studies, self.measure.column, goals=goals)
+        editions = uncertainty.drawn_means(trials, studies, self.measure.column, goals=goals)
         bars = self.measure.bars(trials, studies)
-        bars["trials"] = studies["trials"]
-        bars["interval_low"], bars["interval_high"] = bootstrap.intervals(resampled)
-        bars["interval_decided"] = bootstrap.decided(trials, studies, self.measure.column)
-        table = self.check(bars, scale, resampled)
+        bars["trials"] = studies["feasible_trials_a_search"]
+        bars["interval_low"], bars["interval_high"] = uncertainty.interval(editions)
+        bars["misses"] = uncertainty.misses(trials, studies, self.measure.column, goals=goals)
+        table = self.check(bars, scale, {self.measure.mean_column: editions})
         rows = [("published", published[published["workload"].isin(bars["workload"])]), (plots.title(scale), bars)]
         winners = self.measure.winners(trials, studies)
         folder = results / scale
@@ -114,7 +114,7 @@ class Analysis:
         ]
         return self._write(folder, rows, bars, table, told, notes)
 
-    def check(self, ours: pd.DataFrame, scale: str, resampled: np.ndarray | None = None) -> pd.DataFrame:
+    def check(self, ours: pd.DataFrame, scale: str, drawn: Mapping[str, np.ndarray] | None = None) -> pd.DataFrame:
         """The figure's claims on the paper's bars and on ours, as `claims.check` gives them; not run without bars."""
         return claims.check(
             self.claims,
@@ -122,7 +122,7 @@ class Analysis:
             ours,
             f"python -m experiments.figure{self.number} --scale={scale}",
             column=self.measure.mean_column,
-            resampled=resampled,
+            drawn=drawn,
         )
 
     def found(self, results: Path, scale: str) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
@@ -138,7 +138,7 @@ class Analysis:
         studies = chosen.studies.sort_values(["workload", "batch_size"], kind="stable", ignore_index=True)
         fewest = studies.groupby("workload")["feasible_trials_a_search"].min()
         kept = [reach.first_feasible(rows, fewest[workload]) for workload, rows in trials.groupby("workload")]
-        studies["trials"] = studies["workload"].map(fewest)
+        studies["feasible_trials_a_search"] = studies["workload"].map(fewest)
         return studies, pd.concat(kept, ignore_index=True), chosen.notes
 
     def _write(

@@ -12,7 +12,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def describe(bars: pd.DataFrame) -> str:
-    """The numbers behind a bar chart, a line a bar; with the interval of `analysis.bootstrap` if there is one."""
+    """The numbers behind a bar chart, a line a bar; with the interval of `analysis.uncertainty` if there is one."""
     low, mean, high = (bars[f"{end}_fresh_examples"] for end in ("min", "mean", "max"))
     told = pd.DataFrame(
         _settings(bars)
@@ -65,8 +65,8 @@ def _interval(bars: pd.DataFrame, form: str) -> dict[str, list[str]]:
         return {}
     ends = zip(bars["interval_low"], bars["interval_high"], strict=True)
     return {
-        "95 % when resampled": [f"{form.format(low)} - {form.format(high)}" for low, high in ends],
-        "draws decided": [f"{share:.0%}" for share in bars["interval_decided"]],
+        "95 %": [f"{form.format(low)} - {form.format(high)}" for low, high in ends],
+        "searches that would miss": [f"{share:.1%}" for share in bars["misses"]],
     }
 
 

@@ -17,7 +17,14 @@ KEYS = {
 _COUNTS = ["searches", "feasible_trials_a_search", *STATUSES]
 COLUMNS = {
     "studies": [*KEYS["studies"], "metric", "goal", "target", *_COUNTS, "config_hash", "config"],
-    "trials": [*KEYS["trials"], "status", "best_metric", "reached_target", "fresh_examples_to_target"],
+    "trials": [
+        *KEYS["trials"],
+        "status",
+        "fresh_examples",
+        "best_metric",
+        "reached_target",
+        "fresh_examples_to_target",
+    ],
     "measurements": [*KEYS["measurements"], "fresh_examples", "metric", "value"],
 }
 """The columns that figures need; tables have others besides, for people."""

@@ -1,6 +1,9 @@
 """Training time from fresh examples and R (section 2 of the paper), and from timed reruns. DataFrames in and out."""
 
+import numpy as np
 import pandas as pd
+
+from analysis import uncertainty
 
 WALL_CLOCK_RATIO = 6.0
 """R at which version 3 of the paper times its reruns, about."""
@@ -38,9 +41,7 @@ def measured(wall_clock: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     `{mean,min,max}_relative`, in units of `modelled`: the same of each rerun, times the upstream batches that the
     searches needed on average, so that it shows how seconds compare with the model, whatever the rerun needed itself.
     """
-    timed = wall_clock.merge(rows[["workload", "echo_factor", "batch_size", "mean_fresh_examples"]], how="left")
-    batches = timed["fresh_examples"] / timed["batch_size"]
-    timed["batch_downstreams"] = (timed["seconds"] - timed["fill_seconds"]) / batches / timed["t_downstream"]
+    timed = _with_batches(wall_clock, rows)
     share = _upstream_batches(timed) / timed["workload"].map(_baseline_batches(rows))
     timed["relative"] = timed["batch_downstreams"] * share
     groups = timed.groupby(["workload", "echo_factor", "ratio"])
@@ -54,6 +55,45 @@ def measured(wall_clock: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
         table[f"{end}_rerun_fresh_examples"] = groups["fresh_examples"].agg(end)
         table[f"{end}_relative"] = groups["relative"].agg(end)
     return table.reset_index()
+
+
+def _with_batches(wall_clock: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The reruns, each with the study's sizes and with its own `batch_downstreams`."""
+    timed = wall_clock.merge(rows[["workload", "echo_factor", "batch_size", "mean_fresh_examples"]], how="left")
+    batches = timed["fresh_examples"] / timed["batch_size"]
+    timed["batch_downstreams"] = (timed["seconds"] - timed["fill_seconds"]) / batches / timed["t_downstream"]
+    return timed
+
+
+def drawn_means(wall_clock: pd.DataFrame, rows: pd.DataFrame, seed: int = 0) -> dict[str, np.ndarray]:
+    """Means of other editions of the reruns at WALL_CLOCK_RATIO, as `uncertainty.drawn_means` draws those of searches.
+
+    A rerun that missed the target needs at least as much as the longest of the others.
+
+    Returns:
+      [rows, editions] for each of the columns of `measured` that are means of reruns, NaN where nothing was timed. The
+      same edition has the same reruns in all of them.
+    """
+    timed = _with_batches(wall_clock[wall_clock["ratio"] == WALL_CLOCK_RATIO], rows)
+    columns = {
+        "mean_seconds": "seconds",
+        "mean_rerun_fresh_examples": "fresh_examples",
+        "batch_downstreams": "batch_downstreams",
+    }
+    means = {column: np.full((len(rows), uncertainty.EDITIONS), np.nan) for column in columns}
+    generator = np.random.default_rng(seed)
+    of_study = dict(list(timed.groupby(["workload", "echo_factor"])))
+    for place, key in enumerate(zip(rows["workload"], rows["echo_factor"], strict=True)):
+        reruns = of_study.get(key)
+        if reruns is None or not reruns["reached_target"].any():
+            continue
+        shares = generator.random((len(reruns), uncertainty.EDITIONS))
+        for column, source in columns.items():
+            longest = reruns[source].max()
+            values = reruns[source].fillna(longest)
+            outcomes = uncertainty.Outcomes(values.to_numpy(float), reruns[source].notna().to_numpy(), longest)
+            means[column][place] = outcomes.best(1, shares).mean(axis=0)
+    return means
 
 
 def model_errors(timed: pd.DataFrame) -> pd.DataFrame:

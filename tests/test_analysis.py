@@ -112,11 +112,11 @@ def test_claims_reproduce_the_papers_ratios_and_hold_on_the_papers_numbers():
     table = claims.check(claims.figure3(), bars, bars, "")
     assert set(table["verdict"]) == {"holds"}
     lm1b = table[table["figure"] == "3a"].set_index("claim")["paper"]
-    assert lm1b["batch echoing / baseline: below 1"] == "0.684"
-    assert lm1b["example echoing / baseline: below 1"] == "0.516"
+    assert lm1b["batch echoing / baseline"] == "0.684"
+    assert lm1b["example echoing / baseline"] == "0.516"
     ratios = {(c, w): n for c, w, n in zip(table["claim"], table["figure"], table["paper"], strict=True)}
-    assert ratios["batch echoing / baseline: about the same (within 10 %)", "3d"] == "1.050"
-    assert ratios["example before augmentation echoing / baseline: below 1", "3e"] == "0.537"
+    assert ratios["batch echoing / baseline: about the same", "3d"] == "1.050"
+    assert ratios["example before augmentation echoing / baseline", "3e"] == "0.537"
 
 
 def our_bars(baseline, batch, example, reached=5):
@@ -140,7 +140,7 @@ def test_claims_fail_on_numbers_that_contradict_them():
     assert verdicts(our_bars(100, 70, 52)) == ["holds"] * 6
     assert verdicts(our_bars(100, 120, 130)) == ["does not hold"] * 5 + ["holds"]
     assert verdicts(our_bars(100, 70, 40)) == ["holds"] * 5 + ["does not hold"]
-    assert verdicts(our_bars(100, 70, 52, reached=4)) == ["holds"] + ["does not hold"] * 5
+    assert verdicts(our_bars(100, 70, 52, reached=4)) == ["holds"] + ["undecided"] * 5
 
 
 def test_update_table_replaces_the_same_studies_and_keeps_others(tmp_path):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from small_studies import tiny
 
-from analysis import claims, claims_figure4, figure4, load, timeline, training_time
+from analysis import claims, claims_figure4, figure4, load, timeline, training_time, uncertainty
 from experiments import figure4 as experiment
 from experiments import timeline as timeline_experiment
 from experiments import wall_clock, workloads
@@ -94,29 +94,36 @@ def test_the_papers_numbers_and_verdicts():
     np.testing.assert_allclose(speedups["batch_growth"].iloc[-1], 0.264, atol=0.001)
     table = claims.check(claims_figure4.figure4(), joined, joined, "")
     modelled = table[table["figure"] == "4 v1"]
-    assert set(modelled["verdict"]) == {claims.HOLDS}
+    # The paper says of ResNet-50 that more than e = R "may" still help, and its numbers do.
+    assert modelled["verdict"].tolist() == [claims.HOLDS] * 7 + [claims.FAILS]
     timed_claims = table[(table["figure"] == "4 v3") & (table["workload"] == "ResNet-50 on ImageNet")]
-    assert timed_claims["verdict"].tolist() == [claims.HOLDS] * 5
+    assert timed_claims["verdict"].tolist() == [claims.HOLDS] * 4 + [claims.NOT_TESTABLE]
+    assert timed_claims["paper"].iloc[-1] == "1.264"
     others = table[(table["figure"] == "4 v3") & (table["workload"] != "ResNet-50 on ImageNet")]
     assert others["verdict"].tolist() == [claims.HOLDS] + [claims.NOT_RUN] * 4
+    assert set(others["paper"].iloc[1:]) == {""}
 
 
 def test_claims_about_the_model_can_fail():
     ideal = timed(**IDEAL)
-    assert verdicts(ideal)["R = 1, best echo / baseline time: no help (at least 0.98)"] == claims.HOLDS
+    assert verdicts(ideal)["R = 1, best echo / baseline time: no help"] == claims.HOLDS
     better_than_fresh = ideal.assign(mean_fresh_examples=[1000.0, 400.0, 300.0, 200.0, 100.0])
-    assert verdicts(better_than_fresh)["R = 1, best echo / baseline time: no help (at least 0.98)"] == claims.FAILS
+    assert verdicts(better_than_fresh)["R = 1, best echo / baseline time: no help"] == claims.FAILS
     useless = ideal.assign(mean_fresh_examples=[1000.0] * 5)
-    assert verdicts(useless)["R > 1, worst 1 < e ≤ R / baseline time: below 1"] == claims.FAILS
+    assert verdicts(useless)["R > 1, worst 1 < e ≤ R / baseline time: it helps"] == claims.FAILS
 
 
 def test_claims_about_seconds_can_fail():
-    rising = "R = 6, wall-clock speed-up at e = 1 to 5: rises with e"
-    overhead = "seconds an upstream batch grow from e = 1 to e = 5, by over 5 %: overhead"
-    found = verdicts(timed(**IDEAL))
-    assert found[[rising, overhead]].tolist() == [claims.HOLDS, claims.FAILS]
-    slow = timed(**(IDEAL | {"e5": 320.0})).assign(batch_downstreams=[6.0, 6.1, 6.2, 6.3, 6.4])
-    assert verdicts(slow)[[rising, overhead]].tolist() == [claims.FAILS, claims.HOLDS]
+    rising = "R = 6, wall-clock speed-up rises with e up to 5: smallest step"
+    assert verdicts(timed(**IDEAL))[rising] == claims.HOLDS
+    assert verdicts(timed(**(IDEAL | {"e5": 320.0})))[rising] == claims.FAILS
+
+
+def test_growing_overhead_cannot_be_tested_with_a_source_that_sleeps():
+    overhead = "seconds an upstream batch, e = 5 / e = 1: overhead grows"
+    for growth in (1.0, 1.3):
+        ours = timed(**IDEAL).assign(batch_downstreams=[6.0] * 4 + [6.0 * growth])
+        assert verdicts(ours)[overhead] == claims.NOT_TESTABLE
 
 
 def test_claims_about_seconds_need_every_factor_and_every_rerun():
@@ -129,18 +136,43 @@ def test_claims_about_seconds_need_every_factor_and_every_rerun():
     assert timed_verdicts(missing) == {claims.NOT_RUN}
     missed = timed(**IDEAL)
     missed.loc[missed["echo_factor"] == 5, "reruns_at_target"] = 1
-    assert timed_verdicts(missed) == {claims.FAILS}
+    assert timed_verdicts(missed) == {claims.UNDECIDED}
 
 
-def test_baseline_reruns_that_miss_the_target_make_speed_ups_lower_bounds():
+def test_baseline_reruns_that_miss_the_target_count_with_the_longest_of_the_others():
+    reruns = pd.DataFrame(
+        {
+            "workload": "transformer_lm1b",
+            "echo_factor": [1.0] * 5 + [2.0] * 5,
+            "ratio": 6.0,
+            "reached_target": [True] * 4 + [False] + [True] * 5,
+            "t_downstream": 0.1,
+            "fresh_examples": [90.0, 95, 100, 110, np.nan, *[50.0] * 5],
+            "seconds": [9.0, 9.5, 10, 11, np.nan, *[6.0] * 5],
+            "fill_seconds": [0.0] * 4 + [np.nan] + [0.0] * 5,
+        }
+    )
+    drawn = training_time.drawn_means(reruns, rows(e1=10, e2=5, e3=4))
+    assert drawn["mean_seconds"].shape == (3, uncertainty.EDITIONS)
+    assert drawn["mean_seconds"][0].mean() == pytest.approx(np.mean([9, 9.5, 10, 11, 11]), abs=0.05)
+    assert (drawn["mean_seconds"][1] == 6).all()
+    assert np.isnan(drawn["mean_seconds"][2]).all()
+    # An edition's seconds and fresh examples are of the same reruns.
+    np.testing.assert_allclose(drawn["mean_rerun_fresh_examples"][0], 10 * drawn["mean_seconds"][0])
+
+
+def test_baseline_reruns_that_miss_the_target_are_counted():
     missed = timed(**IDEAL)
     missed.loc[missed["echo_factor"] == 1, "reruns_at_target"] = 4
     listed = [claim for claim in claims_figure4.figure4() if claim.workload == "transformer_lm1b"]
     table = claims.check(listed, pd.DataFrame(columns=missed.columns), missed, "").set_index("claim")
-    row = table.loc["wall-clock speed-up at R = 6, e = 5: at least 3"]
-    assert (row["ours"], row["verdict"]) == ("3.33 or more: 4 of 5 baseline reruns reached it", claims.HOLDS)
+    row = table.loc["wall-clock speed-up at R = 6, e = 5"]
+    assert (row["ours"], row["verdict"]) == ("3.33", claims.HOLDS)
+    assert figure4.missed_baselines(missed) == [
+        "transformer_lm1b: 4 of 5 baseline reruns at R = 6 reached the target, so its speed-ups are more than the means"
+    ]
     missed.loc[missed["echo_factor"] == 1, "reruns_at_target"] = 0
-    assert verdicts(missed)["wall-clock speed-up at R = 6, e = 5: at least 3"] == claims.FAILS
+    assert verdicts(missed)["wall-clock speed-up at R = 6, e = 5"] == claims.UNDECIDED
 
 
 def test_an_unknown_echo_factor_is_one_line(tmp_path, capsys):

@@ -37,7 +37,7 @@ def made_up(study, result):
                 keys
                 | point
                 | {"status": status, "best_metric": best * factor**power, "reached_target": reached}
-                | {"fresh_examples_to_target": best * factor if reached else None}
+                | {"fresh_examples_to_target": best * factor if reached else None, "fresh_examples": best * factor}
             )
             for step in (1, 2, 3):
                 values = {"sgd_steps": step, "fresh_examples": step * 100.0, "value": 3.0 - step / 10}
@@ -84,8 +84,9 @@ def test_made_up_results_are_given_back(drawn):
         assert row["reached"] == row["searches"] == 2
         ends = (row["interval_low"], row["interval_high"])
         better, worse = ends[::-1] if to_maximise else ends
-        assert better == pytest.approx(mean)  # a draw is never better than the search
+        assert min(ends) < mean < max(ends)  # the searches differ
         assert abs(worse - mean) > mean * 0.01
+        assert abs(better - mean) < mean * 0.06  # no search is better than the best of both
 
 
 def test_every_file_is_written(drawn):
@@ -122,7 +123,7 @@ def test_studies_of_different_configurations_are_not_compared(drawn, tmp_path, k
         figure.ANALYSIS.make(tmp_path, "small")
 
 
-def test_studies_that_missed_the_target_or_diverged_have_no_bar_and_fail_their_claims(tmp_path):
+def test_studies_that_missed_the_target_or_diverged_have_no_bar_and_decide_nothing(tmp_path):
     config = workloads.load("transformer_lm1b", "small")
     write_results(tmp_path, figure7.ANALYSIS.experiment.studies(config), expected)
     path = tmp_path / "small" / "trials.csv"
@@ -143,10 +144,10 @@ def test_studies_that_missed_the_target_or_diverged_have_no_bar_and_fail_their_c
     assert without.sum() == 3
     assert (table.loc[without, "reached"] == 0).all()
     assert table.loc[without, "mean_fresh_examples"].isna().all()
-    assert (table.loc[without, "interval_decided"] == 0).all()
+    assert (table.loc[without, "misses"] == 1).all()
     assert table.loc[~without, "mean_fresh_examples"].notna().all()
-    assert told.count("0 of 5 searches reached the target") == 4
-    assert told.count("| does not hold") == 4
+    assert told.count("0 of 5 searches reached the target") == 6
+    assert told.count("| undecided") == 6
 
 
 @pytest.mark.parametrize("number", [5, 7])
@@ -228,6 +229,6 @@ def test_all_draws_what_has_results(tmp_path, monkeypatch):
     assert made == [*((number, "published") for number in (3, 5, 6, 7, 8)), (3, "small"), (7, "small")]
     table = (tmp_path / "small" / "claims.md").read_text()
     assert "## Figure 7\n\nclaims of 7\n" in table
-    for number, claims in ((4, 18), (5, 6), (6, 7), (8, 5)):
+    for number, claims in ((4, 18), (5, 7), (6, 9), (8, 5)):
         section = table.partition(f"## Figure {number}\n")[2].partition("## ")[0]
         assert section.count("| not run") == section.count(f"experiments.figure{number} --scale=small") == claims

@@ -32,6 +32,7 @@ def config(scale: str) -> ConfigDict:
     c.goal = "max"
     c.searches = 5
     c.divergence_factor = 4.0  # a training loss this many times the first one counts as divergence
+    c.figure4_updates = None  # each e has a budget of its own
     c.nesterov = False
     {"paper": _paper, "small": _small, "smoke": _smoke}[scale](c)
     return c
