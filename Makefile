@@ -6,7 +6,7 @@ BIN := .venv/bin
 .PHONY: figures test lint setup
 figures: setup
 	$(BIN)/python -m experiments.figure3 --scale=smoke --panel=a
-	$(BIN)/python -m analysis.collect --scale=smoke
+	$(BIN)/python -m experiments.collect --scale=smoke
 	$(BIN)/python -m analysis.all
 
 test: lint

@@ -2,7 +2,8 @@
 
     python -m analysis.all
 
-Besides, it puts the claims of all figures, also of those that were not run, into results/<scale>/claims.md.
+Besides, it puts the claims of all figures, also of those that were not run, into results/<scale>/claims.md, and what
+echoed examples were worth into the evidence that `pipelines.advice` advises by.
 """
 
 import sys
@@ -10,14 +11,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import figure3, figure4, figure5, figure6, figure7, figure8, load, report
-from analysis.command_line import tell
+from analysis import evidence, figure3, figure4, figure5, figure6, figure7, figure8
+from analysis.drawing import report
+from analysis.statistics import load
 from experiments import workloads
+from experiments.command_line import told
+from experiments.protocol import tables
 
 FIGURES = (figure3, figure4, figure5, figure6, figure7, figure8)
 
 
-def redraw(results: Path = load.RESULTS) -> str:
+def redraw(results: Path = tables.RESULTS) -> str:
     """Redraws what has results and returns the figures' numbers in words."""
     told = []
     for scale in (load.PUBLISHED, *workloads.SCALES):
@@ -43,4 +47,4 @@ def claims(results: Path, scale: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(tell(redraw))
+    sys.exit(told(lambda: print(redraw(), evidence.save(), sep="\n\n")))

@@ -1,22 +1,12 @@
 """The command line that all figures' analyses share."""
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from analysis import load
+from analysis.statistics import load
 from experiments import workloads
-from experiments.command_line import Parser
-
-
-def tell(work: Callable[[], str]) -> int:
-    """Runs a command's work, prints what it returns, or its error in one line; returns the exit code."""
-    try:
-        print(work())
-    except (load.ResultsError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+from experiments.command_line import Parser, told
+from experiments.protocol import tables
 
 
 def main(
@@ -35,6 +25,6 @@ def main(
     """
     parser = Parser(description)
     parser.add_argument("--scale", required=True, choices=scales)
-    parser.add_argument("--results", type=Path, default=load.RESULTS)
+    parser.add_argument("--results", type=Path, default=tables.RESULTS)
     flags = parser.parse_args(argv)
-    return tell(lambda: make(flags.results, flags.scale))
+    return told(lambda: print(make(flags.results, flags.scale)))

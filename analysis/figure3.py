@@ -13,9 +13,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import claims, plots
 from analysis.command_line import main
+from analysis.drawing import plots
 from analysis.figures import Analysis, Rows
+from analysis.statistics import claims
 from experiments import figure3 as experiment
 
 

@@ -19,9 +19,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, ScalarFormatter
 
-from analysis import claims, claims_figure4, figures, load, plots, reach, report, training_time, uncertainty
+from analysis import figures
 from analysis.command_line import main
+from analysis.drawing import plots, report
+from analysis.statistics import claims, claims_figure4, load, reach, training_time, uncertainty
 from experiments import figure4 as experiment
+from experiments.protocol import tables
 
 Source = tuple[str, pd.DataFrame, pd.DataFrame]
 """A title, the rows of fresh examples, and the timed reruns, as `training_time.measured` gives them."""
@@ -55,7 +58,7 @@ def ours(results: Path, scale: str) -> tuple[pd.DataFrame, pd.DataFrame, dict[st
     studies = chosen.studies
     rows = reach.per_study(trials, studies)
     goals = ["min"] * len(studies)
-    timed = load.wall_clock(results, scale)
+    timed = tables.wall_clock(results, scale)
     timed = timed[timed["config_hash"].isin(studies["config_hash"])]  # a rerun of another configuration tells nothing
     drawn = training_time.drawn_means(timed, rows)
     drawn["mean_fresh_examples"] = uncertainty.drawn_means(trials, studies, "fresh_examples_to_target", goals=goals)

@@ -15,8 +15,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import plots
-from analysis.claims import (
+from analysis.command_line import main
+from analysis.drawing import plots
+from analysis.figures import Analysis, Rows
+from analysis.statistics.claims import (
     TOLERANCE,
     Bars,
     Claim,
@@ -29,8 +31,6 @@ from analysis.claims import (
     smallest,
     smallest_step,
 )
-from analysis.command_line import main
-from analysis.figures import Analysis, Rows
 from experiments import figure5 as experiment
 
 WORKLOAD = "transformer_lm1b"

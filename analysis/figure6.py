@@ -15,10 +15,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import plots
-from analysis.claims import TOLERANCE, Bars, Claim, Numbers, at_least, at_most, below, smallest
 from analysis.command_line import main
+from analysis.drawing import plots
 from analysis.figures import Analysis, Rows
+from analysis.statistics.claims import TOLERANCE, Bars, Claim, Numbers, at_least, at_most, below, smallest
 from experiments import figure6 as experiment
 
 SIZES = 4

@@ -14,10 +14,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import plots
-from analysis.claims import Bars, Claim, Numbers, at_most
 from analysis.command_line import main
+from analysis.drawing import plots
 from analysis.figures import BEST_VALUE, Analysis, Rows
+from analysis.statistics.claims import Bars, Claim, Numbers, at_most
 from experiments import figure8 as experiment
 
 PAPERS_SPREAD = 0.001

@@ -9,7 +9,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import claims, curves, load, plots, reach, report, selection, space, uncertainty
+from analysis.drawing import curves, plots, report, space
+from analysis.statistics import claims, load, reach, selection, uncertainty
+from experiments.protocol import tables
+from experiments.protocol.study import ResultsError
 
 Rows = Sequence[tuple[str, pd.DataFrame]]
 Table = Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
@@ -52,14 +55,14 @@ def selected(experiment: ModuleType, results: Path, scale: str) -> tuple[selecti
     """The studies that a figure is drawn from, and their trials.
 
     Raises:
-      load.ResultsError: no workload has all of its studies, or what there is contradicts itself.
+      ResultsError: no workload has all of its studies, or what there is contradicts itself.
     """
     found = selection.select(experiment, results, scale)
     if found.studies.empty:
         name = experiment.__name__.rpartition(".")[-1]
-        raise load.ResultsError(
+        raise ResultsError(
             f"{results / scale} has no workload with all studies of {name.replace('figure', 'Figure ')}; run "
-            f"`python -m experiments.{name} --scale={scale}`, then `python -m analysis.collect --scale={scale}`"
+            f"`python -m experiments.{name} --scale={scale}`, then `python -m experiments.collect --scale={scale}`"
         )
     return found, selection.trials_of(found, results, scale)
 
@@ -68,7 +71,7 @@ def has_results(experiment: ModuleType, results: Path, scale: str) -> bool:
     """Whether there is anything of a figure to draw."""
     if scale == load.PUBLISHED:
         return True
-    return load.has_results(results, scale) and len(selection.select(experiment, results, scale).studies) > 0
+    return tables.has_results(results, scale) and len(selection.select(experiment, results, scale).studies) > 0
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class Analysis:
             table = self.check(published, scale).drop(columns=["ours", "command"])
             return self._write(results / scale, [("published", published)], published, table, [])
         studies, trials, notes = self.found(results, scale)
-        measurements = load.table(results, scale, "measurements")
+        measurements = tables.read(results, scale, "measurements")
         goals = [self.measure.goal or goal for goal in studies["goal"]]
         editions = uncertainty.drawn_means(trials, studies, self.measure.column, goals=goals)
         bars = self.measure.bars(trials, studies)
@@ -132,7 +135,7 @@ class Analysis:
         count.
 
         Raises:
-          load.ResultsError: no workload has all of its studies, or they are not of one model, data and target.
+          ResultsError: no workload has all of its studies, or they are not of one model, data and target.
         """
         chosen, trials = selected(self.experiment, results, scale)
         studies = chosen.studies.sort_values(["workload", "batch_size"], kind="stable", ignore_index=True)

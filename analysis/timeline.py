@@ -14,9 +14,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import load, plots, report
 from analysis.command_line import main
+from analysis.drawing import plots, report
 from experiments import workloads
+from experiments.protocol.study import ResultsError
 
 SIDES = {"upstream": "#3b6fb6", "downstream": "#1b5e20"}
 RUN_KEYS = ["workload", "variant", "echo_factor", "ratio"]
@@ -74,7 +75,7 @@ def make(results: Path, scale: str) -> str:
     """Draws and writes the timeline of a scale and returns how busy each side was."""
     path = results / scale / "timeline.csv"
     if not path.exists():
-        raise load.ResultsError(f"{path} is missing; run `python -m experiments.timeline --scale={scale}`")
+        raise ResultsError(f"{path} is missing; run `python -m experiments.timeline --scale={scale}`")
     spans = pd.read_csv(path)
     plots.save(draw(spans), path.with_suffix(""))
     table = utilisation(spans)

@@ -10,9 +10,9 @@ import time
 
 import tensorflow as tf
 
-from pipelines.adaptive import AdaptiveEcho
-from pipelines.slow import Storage, slow
-from pipelines.timing import drive
+from pipelines.advice.runs import drive
+from pipelines.echoing.adaptive import AdaptiveEcho
+from pipelines.sources.slow import Storage, slow
 
 BATCH, STEP_SECONDS, SECONDS = 32, 0.05, 20
 MOST = 4

@@ -9,8 +9,9 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
-from experiments import engine, workloads
-from experiments.study import make_study
+from experiments import workloads
+from experiments.protocol import engine
+from experiments.protocol.study import make_study
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`pipelines.crawl prepare` on generated WET files: speed, the share of each step, memory beside the input's size.
+"""`pipelines.sources.crawl prepare` on generated WET files: speed, share of each step, memory beside the input's size.
 
     python -m benchmarks.crawl [--files=5]      a few minutes; needs a gigabyte of space for temporary files
 
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pipelines import bundled, crawl, wet
+from pipelines.sources import bundled, crawl, wet
 
 FILE_BYTES = 100_000_000
 LINES_PER_PAGE = 40
@@ -87,7 +87,7 @@ def print_steps(path: Path, scratch: Path) -> None:
 
 def prepare(folder: Path, out: Path) -> tuple[float, float, float]:
     """Wall seconds, CPU seconds and peak memory in MB of the command in a process of its own."""
-    command = [sys.executable, "-m", "pipelines.crawl", "prepare", f"--wet={folder}", f"--out={out}"]
+    command = [sys.executable, "-m", "pipelines.sources.crawl", "prepare", f"--wet={folder}", f"--out={out}"]
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

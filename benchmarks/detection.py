@@ -8,15 +8,16 @@ In one run, in turn, with one thread for the pipeline and one for XLA, as in a s
 import os
 from statistics import median
 
-from experiments import engine, workloads
-from experiments.study import make_study
+from experiments import workloads
+from experiments.protocol import engine
+from experiments.protocol.study import make_study
 
 os.environ.update(engine.worker_environment("small"))
 
 from benchmarks.timing import ratio, seconds_in_turn
 from benchmarks.updates import UPDATES, Updates
-from experiments import trial
-from pipelines.stages import ReadCounter
+from experiments.protocol import trial
+from pipelines.echoing.stages import ReadCounter
 
 
 def main() -> None:

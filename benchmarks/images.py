@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from functools import partial
 from statistics import median
 
-from experiments import engine, workloads
-from experiments.study import make_study
+from experiments import workloads
+from experiments.protocol import engine
+from experiments.protocol.study import make_study
 
 os.environ.update(engine.worker_environment("small"))
 
@@ -23,9 +24,9 @@ import tensorflow as tf
 from benchmarks.step import against_torch, report
 from benchmarks.timing import seconds_in_turn
 from benchmarks.updates import Updates
-from pipelines import images
-from pipelines.sources import load
-from pipelines.stages import Stages, build
+from pipelines.echoing.stages import Stages, build
+from pipelines.sources.registry import load
+from pipelines.transforms import images
 
 EXAMPLES = 1_024  # drawn at a time: several of the chunks that are decoded together
 PAPER_BATCH = 8

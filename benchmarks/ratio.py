@@ -9,9 +9,10 @@ timed: seconds an upstream batch beside max(t_upstream, e * t_downstream), and w
 import argparse
 import os
 
-from experiments import engine, workloads
+from experiments import workloads
 from experiments.figure4 import earliest
-from experiments.study import make_study
+from experiments.protocol import engine
+from experiments.protocol.study import make_study
 
 RATIOS = (1.0, 2.0, 4.0, 6.0)
 ECHO_FACTORS = (1, 2, 3, 4, 5)
@@ -29,9 +30,10 @@ def main() -> None:
     flags = parser.parse_args()
     config = workloads.load(flags.workload, flags.scale)
     os.environ.update(engine.worker_environment(flags.scale))
-    from experiments.training import Training
-    from pipelines import timing
-    from pipelines.echo import CHUNK
+    from experiments.protocol.training import Training
+    from pipelines.advice import timing
+    from pipelines.advice.runs import drive
+    from pipelines.echoing.echo import CHUNK
 
     training = Training(make_study(config, earliest(config), 2))
     print(
@@ -60,7 +62,7 @@ def main() -> None:
             upstream = RUN_RATIO * downstream
             start = e * CHUNK // config.batch_size
             updates = start + e * UPSTREAM_BATCHES
-            run = timing.drive(run_of.batches(run_of.slowed_down(upstream)), run_of.step, updates)
+            run = drive(run_of.batches(run_of.slowed_down(upstream)), run_of.step, updates)
             taken[e].append((run.seconds - float(run.steps[start - 1, 1])) / UPSTREAM_BATCHES)
             models[e].append(timing.model_seconds(upstream, downstream, e, 1))
     print(f"{'e':>4}{'ms an upstream batch':>22}{'model':>10}{'off by':>9}{'over e = 1':>12}")

@@ -8,9 +8,10 @@ import os
 import tempfile
 from pathlib import Path
 
-from experiments import engine, workloads
+from experiments import workloads
 from experiments.figure4 import earliest
-from experiments.study import make_study
+from experiments.protocol import engine
+from experiments.protocol.study import make_study
 
 RATIOS = (2.0, 4.0, 6.0)
 BATCHES = 200
@@ -25,9 +26,9 @@ def main() -> None:
     os.environ.update(engine.worker_environment(flags.scale))
     import tensorflow as tf
 
-    from experiments.training import Training
-    from pipelines import timing
-    from pipelines.remote import read_records, serve
+    from experiments.protocol.training import Training
+    from pipelines.advice import timing
+    from pipelines.sources.remote import read_records, serve
 
     config = workloads.load(flags.workload, flags.scale)
     training = Training(make_study(config, earliest(config), 2))

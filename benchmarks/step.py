@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Any
 
-from experiments import engine, workloads
-from experiments.study import Study, make_study
+from experiments import workloads
+from experiments.protocol import engine
+from experiments.protocol.study import Study, make_study
 
 os.environ.update(engine.worker_environment("small"))
 
@@ -25,8 +26,8 @@ import torch
 from benchmarks.peers import torch_updates
 from benchmarks.timing import ratio, seconds_in_turn
 from benchmarks.updates import UPDATES, Updates
-from experiments import trial
-from pipelines.stages import ReadCounter
+from experiments.protocol import trial
+from pipelines.echoing.stages import ReadCounter
 
 WITH_PEERS = ("transformer_lm1b", "resnet32_cifar10", "resnet50_imagenet")
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from experiments import trial
+from experiments.protocol import trial
 
 UPDATES = 20
 POINT = {"learning_rate": jnp.float32(0.1), "momentum": jnp.float32(0.9)}

@@ -1,4 +1,4 @@
-"""What the advisor (`pipelines.advise`) says about a workload: t_upstream, t_downstream and R at each echo point.
+"""What the advisor (`pipelines.advice`) says about a workload: t_upstream, t_downstream and R at each echo point.
 
     python -m experiments.advise --workload=transformer_lm1b --scale=small              its own source
     python -m experiments.advise --workload=transformer_lm1b --scale=small --ratio=4    slowed down to R = 4
@@ -10,10 +10,11 @@ With --ratio the source sleeps so that reading takes that many times what follow
 import os
 import sys
 
-from experiments import engine, workloads
+from experiments import workloads
 from experiments.command_line import Parser, positive_float, told
 from experiments.figure4 import earliest
-from experiments.study import make_study
+from experiments.protocol import engine
+from experiments.protocol.study import make_study
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,9 +30,10 @@ def main(argv: list[str] | None = None) -> int:
         config = workloads.load(flags.workload, flags.scale, overrides)
         study = make_study(config, earliest(config), 2)
         os.environ.update(engine.worker_environment(flags.scale))
-        from experiments import trial  # imports JAX and TensorFlow
-        from experiments.training import Training
-        from pipelines import advise, stages
+        from experiments.protocol import trial  # imports JAX and TensorFlow
+        from experiments.protocol.training import Training
+        from pipelines.advice import advise
+        from pipelines.echoing.datasets import as_set
 
         training = Training(study)
         examples = training.examples
@@ -44,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
             study.batch_size,
             study.shuffle_buffer,
             training.augment if training.augments else None,
-            run_as=stages.as_set,
+            run_as=as_set,
         )
         with trial.pipeline_errors(study):
             advise.report(pipeline, training.step, flags.confirm)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from experiments import workloads
-from experiments.study import ConfigError, EngineError, Study
+from experiments.protocol.study import ConfigError, EngineError, ResultsError, Study
 
 MakeStudies = Callable[..., list[Study]]
 
@@ -75,7 +75,7 @@ def told(work: Callable[[], None], stopped: str = "stopped") -> int:
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)
         return 130
-    except (ConfigError, EngineError, OSError) as error:
+    except (ConfigError, EngineError, ResultsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -177,7 +177,7 @@ def plan(
 
 def status(studies: Sequence[Study], root: Path) -> str:
     """What has run, a line a study."""
-    from experiments.engine import Progress  # imports SciPy
+    from experiments.protocol.engine import Progress  # imports SciPy
 
     width = max(len(f"{study.workload} {study.setting}") for study in studies)
     lines = [f"{'study':{width}} {'complete':>9} {'bounded':>8} {'infeasible':>11} {'wanted':>7} {'best fresh':>14}"]
@@ -192,8 +192,8 @@ def status(studies: Sequence[Study], root: Path) -> str:
 
 
 def _run(studies: Sequence[Study], flags: argparse.Namespace) -> None:
-    from experiments import engine
+    from experiments.protocol import engine
 
     engine.run(studies, root=flags.runs, engine=flags.engine, workers=flags.workers, scheduler=flags.scheduler)
     print(status(studies, flags.runs))
-    print(f"next: python -m analysis.collect --scale={flags.scale} --runs={flags.runs}")
+    print(f"next: python -m experiments.collect --scale={flags.scale} --runs={flags.runs}")

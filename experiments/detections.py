@@ -12,9 +12,10 @@ import os
 import sys
 from pathlib import Path
 
-from experiments import engine, workloads
+from experiments import workloads
 from experiments.command_line import Parser, positive, positive_float, told
-from experiments.study import Study, make_study
+from experiments.protocol import engine
+from experiments.protocol.study import Study, make_study
 
 SHOWN = 12
 LEAST_SCORE = 0.3
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
         os.environ.update(engine.worker_environment(flags.scale))
         study = make_study(workloads.load("ssd_coco", flags.scale), "baseline", 1)
         path = flags.results / flags.scale / "detections.png"
-        from experiments.trial import pipeline_errors  # imports JAX and TensorFlow
+        from experiments.protocol.trial import pipeline_errors  # imports JAX and TensorFlow
 
         with pipeline_errors(study):
             mean_average_precision = draw(study, flags.updates, flags.learning_rate, flags.momentum, path)
@@ -49,8 +50,8 @@ def draw(study: Study, updates: int, learning_rate: float, momentum: float, path
     from matplotlib import pyplot
     from matplotlib.patches import Rectangle
 
-    from experiments import trial
-    from pipelines.stages import ReadCounter
+    from experiments.protocol import trial
+    from pipelines.echoing.stages import ReadCounter
 
     trainer, validation = trial.open_study(study)
     batches = trial.pipeline(study, study.seed("detections"), ReadCounter()).as_numpy_iterator()

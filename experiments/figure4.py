@@ -15,7 +15,7 @@ import sys
 from ml_collections import ConfigDict
 
 from experiments.command_line import main
-from experiments.study import Study, make_study
+from experiments.protocol.study import Study, make_study
 
 PANELS = {"a": "transformer_lm1b", "b": "resnet50_imagenet"}
 ECHO_FACTORS = (2, 3, 4, 5, 6)

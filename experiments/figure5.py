@@ -13,7 +13,7 @@ import sys
 from ml_collections import ConfigDict
 
 from experiments.command_line import main
-from experiments.study import Study, make_study
+from experiments.protocol.study import Study, make_study
 
 PANELS = {"ab": "transformer_lm1b"}
 ECHO_FACTORS = (1, 2, 4, 8, 16)

@@ -20,12 +20,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from experiments import engine, store, workloads
+from experiments import workloads
 from experiments.command_line import Parser, natural, positive, told
-from experiments.study import ConfigError, Measurement, Study, TrialResult
+from experiments.protocol import engine, store, tables
+from experiments.protocol.study import ConfigError, Measurement, Study, TrialResult
 
-KEYS = ("workload", "variant", "echo_factor", "batch_size", "shuffle_buffer", "repeated_batch_buffer")
-STUDY_KEYS = (*KEYS, "budget_steps", "bound")
 TOLERANCE = 1e-5
 """Relative difference up to which measurements of different processors count as equal."""
 
@@ -34,23 +33,21 @@ class Differs(ConfigError):
     """A trial gave other numbers on the processor that it was first trained on."""
 
 
-def chosen(folder: Path, count: int, seed: int, workload: str | None) -> pd.DataFrame:
-    """`count` trials of a results folder, drawn without replacement, joined with the configuration of their study.
+def chosen(results: Path, scale: str, count: int, seed: int, workload: str | None) -> pd.DataFrame:
+    """`count` committed trials, drawn without replacement, joined with the configuration of their study.
 
     With `workload` only its trials are drawn.
 
     Raises:
-      ConfigError: a table is missing, or there are fewer trials.
+      ResultsError: a table is missing or damaged.
+      ConfigError: there are fewer trials.
     """
-    try:
-        trials, studies = (pd.read_csv(folder / f"{name}.csv") for name in ("trials", "studies"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{error.filename} is missing; run `python -m analysis.collect`") from error
+    trials, studies = (tables.read(results, scale, name) for name in ("trials", "studies"))
     if workload is not None:
         trials = trials[trials["workload"] == workload]
     if count > len(trials):
         of_workload = f" of {workload}" if workload is not None else ""
-        raise ConfigError(f"--trials={count}: {folder / 'trials.csv'} has {len(trials):,}{of_workload}")
+        raise ConfigError(f"--trials={count}: {results / scale / 'trials.csv'} has {len(trials):,}{of_workload}")
     drawn = trials.iloc[np.sort(np.random.default_rng(seed).choice(len(trials), count, replace=False))]
     return drawn.merge(studies[["config_hash", "config", "searches"]], on="config_hash", how="left")
 
@@ -64,7 +61,7 @@ def study_of(trial: dict, scale: str) -> Study:
     named = f"{trial['workload']} {trial['variant']} e = {trial['echo_factor']:g}, batch {trial['batch_size']}"
     if not isinstance(trial["config"], str):
         raise ConfigError(f"studies.csv has no study {trial['config_hash']} ({named}); collect it again")
-    settings = {key: trial[key] for key in STUDY_KEYS}
+    settings = {key: trial[key] for key in tables.STUDY_KEYS}
     study = Study(
         scale=scale, searches=int(trial["searches"]), trials=1, config=json.loads(trial["config"]), **settings
     )
@@ -78,7 +75,7 @@ def retrain(study: Study, committed: dict) -> tuple[TrialResult, list[Measuremen
 
     Its point is the committed one: studies.csv does not keep the order of the search space, on which a draw depends.
     """
-    from experiments import trial  # imports JAX and TensorFlow
+    from experiments.protocol import trial  # imports JAX and TensorFlow
 
     search, index = committed["search"], committed["trial"]
     stopped_at = committed["sgd_steps"] if committed["status"] == "bounded" else None
@@ -118,19 +115,19 @@ def compare(committed: dict, then: pd.DataFrame, result: TrialResult, now: list[
     }
 
 
-def replicate(folder: Path, scale: str, drawn: list[dict]) -> list[dict]:
+def replicate(results: Path, scale: str, drawn: list[dict]) -> list[dict]:
     """Trains the drawn trials again and returns a row for each, printed as it comes.
 
     Raises:
       ConfigError: a study cannot be made again; told before anything is trained.
     """
     studies = [study_of(committed, scale) for committed in drawn]
-    measurements = pd.read_parquet(folder / "measurements.parquet")
+    measurements = tables.read(results, scale, "measurements")
     os.environ.update(engine.worker_environment(scale))
-    from experiments import trial  # imports JAX and TensorFlow
+    from experiments.protocol import trial  # imports JAX and TensorFlow
 
     here = {"processor_now": store.provenance()["processor"], "device_now": trial.device()["device"]}
-    keys, rows = [*STUDY_KEYS, "search", "trial"], []
+    keys, rows = tables.KEYS["trials"], []
     for committed, study in zip(drawn, studies, strict=True):
         then = measurements[(measurements[keys] == [committed[key] for key in keys]).all(axis=1)]
         row = {key: committed[key] for key in (*keys, "git_revision")}
@@ -215,12 +212,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--workload", help="draw only its trials, e.g. ssd_coco")
     parser.add_argument("--results", type=Path, default=Path("results"))
     flags = parser.parse_args(argv)
-    folder = flags.results / flags.scale
 
     def work() -> None:
-        drawn = chosen(folder, flags.trials, flags.seed, flags.workload).to_dict("records")
-        rows = replicate(folder, flags.scale, drawn)
-        save(folder / "replicated.csv", rows)
+        drawn = chosen(flags.results, flags.scale, flags.trials, flags.seed, flags.workload).to_dict("records")
+        rows = replicate(flags.results, flags.scale, drawn)
+        save(flags.results / flags.scale / "replicated.csv", rows)
         print(f"\n{summary(rows)}")
         check(rows)
 

@@ -8,15 +8,17 @@ where the other one is late. Writes results/<scale>/timeline.csv: for each run a
 seconds since the first batch, with revision, processor and threads. Needs a quiet machine.
 """
 
-import csv
 import os
 import sys
 from pathlib import Path
 
-from experiments import engine, store, workloads
+import pandas as pd
+
+from experiments import workloads
 from experiments.command_line import Parser, positive_float, told
 from experiments.figure4 import earliest
-from experiments.study import Study, make_study
+from experiments.protocol import engine, store
+from experiments.protocol.study import Study, make_study
 
 TIMES = ("workload", "variant", "echo_factor", "ratio", "side", "start_seconds", "end_seconds")
 MADE_BY = ("git_revision", *store.MACHINE)
@@ -25,16 +27,16 @@ UPSTREAM_BATCHES = 48
 
 def record(study: Study, ratio: float, downstream: float, updates: int) -> list[dict]:
     """Runs `updates` updates behind a source slowed down to R = `ratio`; a row a span."""
-    from experiments import trial  # imports JAX and TensorFlow
-    from experiments.training import Training
-    from pipelines import timing
+    from experiments.protocol import trial  # imports JAX and TensorFlow
+    from experiments.protocol.training import Training
+    from pipelines.advice.runs import Watch, drive
 
-    training, watch = Training(study), timing.Watch()
+    training, watch = Training(study), Watch()
     training.warm_up()
     slow = training.slowed_down(ratio * downstream)
     batches = training.batches(slow, lambda items: watch.watch(items, study.batch_size))
     with trial.pipeline_errors(study):
-        run = timing.drive(batches, training.step, updates)
+        run = drive(batches, training.step, updates)
     first_batch = run.started + run.fill_seconds
     sides = {"upstream": watch.spans - first_batch, "downstream": run.steps - run.fill_seconds}
     rows = []
@@ -65,19 +67,17 @@ def main(argv: list[str] | None = None) -> int:
         config = workloads.load(flags.workload, flags.scale, overrides)
         studies = [make_study(config, "baseline", 1), make_study(config, earliest(config), flags.ratio)]
         os.environ.update(engine.worker_environment(flags.scale))
-        from experiments import trial  # imports JAX and TensorFlow
-        from experiments.training import Training
+        from experiments.protocol import trial  # imports JAX and TensorFlow
+        from experiments.protocol.training import Training
 
         with trial.pipeline_errors(studies[-1]):
             downstream = Training(studies[-1]).downstream_seconds()
         runs = [record(s, flags.ratio, downstream, round(UPSTREAM_BATCHES * s.echo_factor)) for s in studies]
+        provenance = store.provenance() | trial.device()
+        made_by = {key: provenance[key] for key in MADE_BY}
+        table = pd.DataFrame([row | made_by for rows in runs for row in rows], columns=[*TIMES, *MADE_BY])
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, (*TIMES, *MADE_BY), lineterminator="\n")
-            writer.writeheader()
-            provenance = store.provenance() | trial.device()
-            made_by = {key: provenance[key] for key in MADE_BY}
-            writer.writerows(row | made_by for rows in runs for row in rows)
+        store.write_atomically(path, table.to_csv(index=False))
         print(f"written: {path}; next: python -m analysis.timeline --scale={flags.scale}")
 
     return told(work)

@@ -15,17 +15,20 @@ Writes results/<scale>/wall_clock.csv, a row a rerun with its provenance; rows o
 
 import csv
 import functools
+import io
 import os
 import sys
 from pathlib import Path
 
+import pandas as pd
 from ml_collections import ConfigDict
 
-from experiments import engine, store, workloads
-from experiments import search as quasi_random
+from experiments import workloads
 from experiments.command_line import Parser, positive, positive_float, told
 from experiments.figure4 import PANELS, studies
-from experiments.study import ConfigError, Study
+from experiments.protocol import engine, store, tables
+from experiments.protocol import search as quasi_random
+from experiments.protocol.study import ConfigError, Study
 
 KEYS = ("workload", "variant", "echo_factor", "ratio", "rerun")
 RATIO = 6.0
@@ -36,26 +39,21 @@ class NoTrial(ConfigError):
     """A study has no trial to rerun; the message says which and what to do."""
 
 
-def chosen_trial(trials: Path, study: Study) -> tuple[int, int]:
+def chosen_trial(trials: pd.DataFrame, study: Study) -> tuple[int, int]:
     """Search and index of the study's trial that reached the target with the fewest fresh examples.
 
     Raises:
       NoTrial: there is none.
     """
-    reached = []
-    if trials.exists():
-        with trials.open(newline="") as file:
-            for row in csv.DictReader(file):
-                if row["config_hash"] == study.config_hash and row["fresh_examples_to_target"]:
-                    fresh = float(row["fresh_examples_to_target"])
-                    reached.append((fresh, int(row["search"]), int(row["trial"])))
-    if not reached:
+    reached = trials[(trials["config_hash"] == study.config_hash) & trials["fresh_examples_to_target"].notna()]
+    if reached.empty:
         raise NoTrial(
-            f"{trials} has no trial of {study.workload} {study.setting} that reached its target; run "
+            f"trials.csv has no trial of {study.workload} {study.setting} that reached its target; run "
             f"`python -m experiments.figure4 --scale={study.scale}` and "
-            f"`python -m analysis.collect --scale={study.scale}`"
+            f"`python -m experiments.collect --scale={study.scale}`"
         )
-    return min(reached)[1:]
+    fewest = reached.sort_values(["fresh_examples_to_target", "search", "trial"]).iloc[0]
+    return int(fewest["search"]), int(fewest["trial"])
 
 
 class Rerun:
@@ -65,8 +63,8 @@ class Rerun:
     """
 
     def __init__(self, study: Study, trial_of_search: tuple[int, int], number: int) -> None:
-        from experiments import trial  # imports JAX and TensorFlow
-        from experiments.training import Training
+        from experiments.protocol import trial  # imports JAX and TensorFlow
+        from experiments.protocol.training import Training
 
         self._study, self._number = study, number
         point = quasi_random.point(study, *trial_of_search)
@@ -82,9 +80,9 @@ class Rerun:
 
         A rerun that missed the target has a row without seconds.
         """
-        from experiments import trial
-        from pipelines import timing
-        from pipelines.stages import ReadCounter
+        from experiments.protocol import trial
+        from pipelines.advice.runs import drive
+        from pipelines.echoing.stages import ReadCounter
 
         study, training = self._study, self._training
         row = {
@@ -101,7 +99,7 @@ class Rerun:
             training.restart()
             examples = counter.count(training.slowed_down(ratio * downstream), chunk=study.batch_size)
             with trial.pipeline_errors(study):
-                run = timing.drive(training.batches(examples), training.step, self.updates)
+                run = drive(training.batches(examples), training.step, self.updates)
             row |= {
                 "updates": self.updates,
                 "fresh_examples": study.fresh_examples(self.updates),
@@ -119,17 +117,15 @@ def save(path: Path, rows: list[dict]) -> None:
     """Puts rows into the table, in place of those that it has of the same reruns."""
     old: list[dict] = []
     if path.exists():
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             old = list(csv.DictReader(file))
     table = {_key(row): row for row in [*old, *rows]}
-    columns = list(dict.fromkeys(name for row in table.values() for name in row))
-    unfinished = path.with_name(path.name + ".unfinished")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, dict.fromkeys(name for row in table.values() for name in row), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table[key] for key in sorted(table))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with unfinished.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table[key] for key in sorted(table))
-    unfinished.replace(path)
+    store.write_atomically(path, text.getvalue())
 
 
 def _key(row: dict) -> tuple:
@@ -156,13 +152,13 @@ def main(argv: list[str] | None = None) -> int:
             if unknown := set(wanted) - set(factors):
                 raise ConfigError(f"Figure 4 has no study with e = {min(unknown):g}")
             folder = flags.results / flags.scale
-            chosen = choose(config, wanted, folder / "trials.csv")
+            chosen = choose(config, wanted, tables.read(flags.results, flags.scale, "trials"))
             time_studies(studies(config)[-1], chosen, flags.ratio or [RATIO], flags.reruns, folder)
 
     return told(work, stopped="stopped; what was timed is kept")
 
 
-def choose(config: ConfigDict, wanted: list[float], trials: Path) -> list[tuple[Study, tuple[int, int]]]:
+def choose(config: ConfigDict, wanted: list[float], trials: pd.DataFrame) -> list[tuple[Study, tuple[int, int]]]:
     """Each study with a wanted echo factor and its chosen trial; of searches without the bound if others are not there.
 
     Raises:
@@ -189,7 +185,7 @@ def time_studies(
     are in the outer loop, so that a machine that drifts treats all e alike.
     """
     os.environ.update(engine.worker_environment(slowest.scale))
-    from experiments.training import Training  # imports JAX and TensorFlow
+    from experiments.protocol.training import Training  # imports JAX and TensorFlow
 
     @functools.cache
     def trained(place: int, number: int) -> Rerun:

@@ -3,7 +3,7 @@
 import dataclasses
 
 from experiments import workloads
-from experiments.study import make_study
+from experiments.protocol.study import make_study
 
 OVERRIDES = {
     "model.width": "8",

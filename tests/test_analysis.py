@@ -8,7 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import claims, figure3, load, plots, reach
+from analysis import figure3
+from analysis.drawing import plots
+from analysis.statistics import claims, load, reach
+from experiments.protocol import tables
+from experiments.protocol.study import ResultsError
 
 RESULTS = Path("results")
 SPACE = {
@@ -18,7 +22,7 @@ SPACE = {
 
 
 def keys(variant="baseline", factor=1.0):
-    return dict(zip(load.STUDY_KEYS, ["transformer_lm1b", variant, factor, 32, 100, 0, 500, True], strict=True))
+    return dict(zip(tables.STUDY_KEYS, ["transformer_lm1b", variant, factor, 32, 100, 0, 500, True], strict=True))
 
 
 def trials(rows, **study):
@@ -146,8 +150,8 @@ def test_claims_fail_on_numbers_that_contradict_them():
 def test_update_table_replaces_the_same_studies_and_keeps_others(tmp_path):
     old, new = trials([(0, 0, "complete", 1)]), trials([(0, 0, "complete", 2)])
     other = trials([(0, 0, "complete", 3)], variant="batch", factor=2.0)
-    load.update_table(tmp_path, "trials", pd.concat([old, other]))
-    load.update_table(tmp_path, "trials", new)
+    tables.update(tmp_path, "trials", pd.concat([old, other]))
+    tables.update(tmp_path, "trials", new)
     kept = pd.read_csv(tmp_path / "trials.csv")
     assert kept["fresh_examples_to_target"].tolist() == [2, 3]
 
@@ -157,8 +161,8 @@ def test_damaged_table_is_named(tmp_path):
     (tmp_path / "small" / "trials.csv").write_text("")
     (tmp_path / "small" / "measurements.parquet").write_text("no parquet")
     for name in ("trials", "measurements"):
-        with pytest.raises(load.ResultsError, match=f"{name}.*damaged"):
-            load.table(tmp_path, "small", name)
+        with pytest.raises(ResultsError, match=f"{name}.*damaged"):
+            tables.read(tmp_path, "small", name)
 
 
 def test_figures_are_the_same_bytes_each_time(tmp_path):

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipelines import bundled, composites
-from pipelines.bundled import BundleDamaged, build
+from pipelines.sources import bundled, composites
+from pipelines.sources.bundled import BundleDamaged, build
 
 SETTINGS: dict[str, Any] = {"kind": "pictures", "split": "train", "examples": 60, "size": 48, "seed": 0, "shards": 4}
 

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from small_studies import tiny
 
-from analysis import collect, load
-from experiments import engine, store
-from experiments.study import Measurement, TrialResult
+from experiments import collect
+from experiments.protocol import engine, store, tables
+from experiments.protocol.study import Measurement, TrialResult
 
 
 def finish(root, study, trials):
@@ -82,7 +82,7 @@ def test_trials_of_changed_files_need_a_flag(tmp_path, revision):
     assert "left out, 1 of 1 trials are of changed files or an unknown revision" in told
     assert not (tmp_path / "small").exists()
     collect.collect(tmp_path / "runs", tmp_path, "small", allow_changed=True)
-    assert len(load.table(tmp_path, "small", "trials")) == 1
+    assert len(tables.read(tmp_path, "small", "trials")) == 1
 
 
 def test_what_does_not_belong_to_a_run_keeps_nothing_from_being_collected(tmp_path, caplog):

@@ -4,12 +4,12 @@ import sys
 import pytest
 from small_studies import OVERRIDES
 
-from analysis import collect
 from analysis import figure3 as analysis_figure3
 from analysis.command_line import main as analysis_main
-from experiments import figure3, figure5, figure6, workloads
+from experiments import collect, figure3, figure5, figure6, workloads
 from experiments.command_line import main
-from pipelines import composites, sources
+from pipelines.sources import composites
+from pipelines.sources import registry as sources
 
 
 def run(*arguments):

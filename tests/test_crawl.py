@@ -15,8 +15,10 @@ import tensorflow_datasets as tfds
 from wet_files import member
 
 from experiments import workloads
-from pipelines import bundled, crawl, sources, text, wet
-from pipelines.source import DatasetMissing
+from pipelines.sources import bundled, crawl, wet
+from pipelines.sources import registry as sources
+from pipelines.sources.source import DatasetMissing
+from pipelines.transforms import text
 
 ENGLISH = bundled.load_text("brown").replace("\n\n", "\n").split("\n")
 GERMAN = "Der schnelle braune Fuchs springt heute über den faulen Hund und schläft danach im Garten ein.\n"
@@ -105,7 +107,7 @@ def test_a_file_replaced_by_another_of_its_name_is_prepared_again(wet_folder, tm
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pipelines import crawl
+from pipelines.sources import crawl
 crawl.VALIDATION_EVERY, read_pages, members_read = 5, crawl.read_pages, []
 def killed_at_the_twentieth(member):
     members_read.append(member)
@@ -252,7 +254,7 @@ def test_pages_prepared_later_are_tokenised_too(prepared_wet):
 
 def test_pages_that_are_not_prepared_are_named_with_a_remedy(tmp_path):
     settings = SETTINGS | {"data_dir": str(tmp_path)}
-    with pytest.raises(DatasetMissing, match=r"no prepared pages .*pipelines.crawl prepare"):
+    with pytest.raises(DatasetMissing, match=r"no prepared pages .*pipelines.sources.crawl prepare"):
         sources.load(settings | {"dataset": "wet"})
     with pytest.raises(DatasetMissing, match=r"c4/en is not prepared in .*tfds build c4/en"):
         sources.load(settings | {"dataset": "c4/en"})

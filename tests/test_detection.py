@@ -14,11 +14,13 @@ import tfds_archives
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from experiments import trial, workloads
-from experiments.study import make_study
+from experiments import workloads
+from experiments.protocol import trial
+from experiments.protocol.study import make_study
 from models import boxes, tasks
 from models.detection import _image_loss, mean_average_precision
-from pipelines import detection, images, sources
+from pipelines.sources import registry as sources
+from pipelines.transforms import detection, images
 
 SEED = tf.constant([3, 4], tf.int64)
 WHOLE = tf.constant([[0.0, 0.0, 1.0, 1.0]])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.echo import echo
+from pipelines.echoing.echo import echo
 
 
 def one_liner(dataset, factor):

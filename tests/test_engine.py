@@ -12,9 +12,9 @@ import pytest
 from distributed import LocalCluster
 from small_studies import OVERRIDES, tiny
 
-from analysis import collect
-from experiments import engine, figure3, store, workloads
-from experiments.study import EngineError, TrialResult
+from experiments import collect, figure3, workloads
+from experiments.protocol import engine, store
+from experiments.protocol.study import EngineError, TrialResult
 
 SETTINGS = OVERRIDES | {
     "searches": "1",

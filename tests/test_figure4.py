@@ -1,4 +1,3 @@
-import csv
 import subprocess
 import sys
 
@@ -7,10 +6,12 @@ import pandas as pd
 import pytest
 from small_studies import tiny
 
-from analysis import claims, claims_figure4, figure4, load, timeline, training_time, uncertainty
+from analysis import figure4, timeline
+from analysis.statistics import claims, claims_figure4, load, training_time, uncertainty
 from experiments import figure4 as experiment
 from experiments import timeline as timeline_experiment
 from experiments import wall_clock, workloads
+from experiments.protocol.study import ResultsError
 
 
 def rows(**batches):
@@ -184,7 +185,7 @@ def test_a_changed_setting_is_checked_before_anything_runs(tmp_path, capsys):
     assert wall_clock.main(["--scale=small", "--panel=a", "--config.tagret=2", f"--results={tmp_path}"]) == 1
     assert "unknown config key tagret of transformer_lm1b; did you mean target?" in capsys.readouterr().err
     assert wall_clock.main(["--scale=small", "--panel=a", "--config.target=2.0", f"--results={tmp_path}"]) == 1
-    assert "run `python -m experiments.figure4" in capsys.readouterr().err
+    assert "trials.csv is missing; run a figure's experiment" in capsys.readouterr().err
 
 
 def test_a_timeline_needs_an_echo_factor(capsys):
@@ -193,34 +194,28 @@ def test_a_timeline_needs_an_echo_factor(capsys):
     assert "--ratio must be at least 1" in capsys.readouterr().err
 
 
-def trials(path, study, fresh):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["config_hash", "search", "trial", "fresh_examples_to_target"])
-        writer.writerows([study.config_hash, *row] for row in fresh)
-        writer.writerow(["another", 0, 0, 1.0])
+def trials(study, fresh):
+    columns = ["config_hash", "search", "trial", "fresh_examples_to_target"]
+    return pd.DataFrame([*((study.config_hash, *row) for row in fresh), ("another", 0, 0, 1.0)], columns=columns)
 
 
-def test_the_chosen_trial_needed_the_fewest_fresh_examples(tmp_path):
+def test_the_chosen_trial_needed_the_fewest_fresh_examples():
     study = tiny()
-    trials(tmp_path / "trials.csv", study, [(0, 1, 300.0), (1, 2, 200.0), (1, 0, ""), (2, 1, 200.0)])
-    assert wall_clock.chosen_trial(tmp_path / "trials.csv", study) == (1, 2)
+    table = trials(study, [(0, 1, 300.0), (1, 2, 200.0), (1, 0, None), (2, 1, 200.0)])
+    assert wall_clock.chosen_trial(table, study) == (1, 2)
 
 
 @pytest.mark.parametrize("bound", [True, False])
-def test_the_chosen_trials_may_be_of_searches_without_the_bound(tmp_path, bound):
+def test_the_chosen_trials_may_be_of_searches_without_the_bound(bound):
     config = workloads.load("transformer_lm1b", "small")
     study = experiment.studies(config, bound=bound)[0]
-    trials(tmp_path / "trials.csv", study, [(1, 2, 200.0)])
-    assert wall_clock.choose(config, [1.0], tmp_path / "trials.csv") == [(study, (1, 2))]
+    assert wall_clock.choose(config, [1.0], trials(study, [(1, 2, 200.0)])) == [(study, (1, 2))]
 
 
-@pytest.mark.parametrize("fresh", [[], [(0, 0, "")]])
-def test_nothing_to_rerun_is_an_error(tmp_path, fresh):
-    trials(tmp_path / "trials.csv", tiny(), fresh)
+@pytest.mark.parametrize("fresh", [[], [(0, 0, None)]])
+def test_nothing_to_rerun_is_an_error(fresh):
     with pytest.raises(wall_clock.NoTrial, match=r"python -m experiments.figure4"):
-        wall_clock.chosen_trial(tmp_path / "trials.csv", tiny())
+        wall_clock.chosen_trial(trials(tiny(), fresh), tiny())
 
 
 def test_a_rerun_ends_at_the_target_and_is_timed_over_the_same_updates():
@@ -262,7 +257,7 @@ def test_utilisation_counts_what_lies_before_the_last_step():
 
 
 def test_a_timeline_that_was_not_recorded_says_what_to_run(tmp_path):
-    with pytest.raises(load.ResultsError, match=r"python -m experiments.timeline --scale=small"):
+    with pytest.raises(ResultsError, match=r"python -m experiments.timeline --scale=small"):
         timeline.make(tmp_path, "small")
 
 

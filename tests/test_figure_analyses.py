@@ -8,7 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import claims, curves, figure5, figure6, figure7, figure8, load, plots, reach, report, space
+from analysis import figure5, figure6, figure7, figure8
+from analysis.drawing import curves, plots, report, space
+from analysis.statistics import claims, load, reach
+from experiments.protocol import tables
 
 RESULTS = Path("results")
 TABLE = pd.read_csv(RESULTS / "published" / "figures.csv")
@@ -91,7 +94,7 @@ def test_published_best_values_are_drawn_as_tabulated():
 def test_claims_hold_on_the_papers_numbers_but_where_it_contradicts_itself(figure, number):
     bars = load.published(number)
     analysis = figure.ANALYSIS
-    table = claims.check(analysis.claims, bars, bars, "", column=analysis.measure.mean_column)
+    table = claims.check(analysis.statistics.claims, bars, bars, "", column=analysis.measure.mean_column)
     contradicted = table["claim"].str.contains("the paper's own data do")
     assert set(table.loc[contradicted, "verdict"]) <= {"does not hold"}
     assert set(table.loc[~contradicted, "verdict"]) == {"holds"}
@@ -193,7 +196,7 @@ def test_claims_of_figure_7_on_made_up_bars():
 
 
 def keys(variant="baseline", factor=1.0, workload="transformer_lm1b"):
-    return dict(zip(load.STUDY_KEYS, [workload, variant, factor, 32, 100, 0, 500, True], strict=True))
+    return dict(zip(tables.STUDY_KEYS, [workload, variant, factor, 32, 100, 0, 500, True], strict=True))
 
 
 def trials(rows, **study):

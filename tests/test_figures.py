@@ -4,9 +4,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis import load
 from experiments import figure3, figure4, figure5, figure6, figure7, figure8, workloads
-from experiments.study import ConfigError, Study, make_study
+from experiments.protocol import tables
+from experiments.protocol.study import ConfigError, Study, make_study
 
 COMMITTED = pd.read_csv(Path("results") / "small" / "studies.csv")
 
@@ -51,7 +51,7 @@ def test_one_setting_has_one_configuration_in_all_figures(scale):
     for figure in (figure3, figure4, figure5, figure6, figure7, figure8):
         for workload in set(figure.PANELS.values()):
             for study in studies(figure, workload, scale):
-                assert found.setdefault(tuple(load.study_keys(study).values()), study) == study
+                assert found.setdefault(tuple(tables.study_keys(study).values()), study) == study
 
 
 def test_budgets_at_paper_scale_are_the_papers_run_lengths():

@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 
 from analysis import all as redrawn
-from analysis import collect, figure5, figure6, figure7, figure8, figures, load
-from experiments import workloads
+from analysis import figure5, figure6, figure7, figure8, figures
+from experiments import collect, workloads
+from experiments.protocol import tables
+from experiments.protocol.study import ResultsError
 
 FIGURES = {5: figure5, 6: figure6, 7: figure7, 8: figure8}
 PANELS = [(number, figure, w) for number, figure in FIGURES.items() for w in figure.ANALYSIS.experiment.PANELS.values()]
@@ -30,7 +32,7 @@ def made_up(study, result):
         outcomes = [("infeasible", 0.1), ("complete", 1.2), ("complete", 1.0)]
         outcomes += [("complete", 0.5)] * (study.trials > shared)
         for trial, (status, factor) in enumerate(outcomes):
-            keys = load.study_keys(study) | {"search": search, "trial": trial}
+            keys = tables.study_keys(study) | {"search": search, "trial": trial}
             reached = status == "complete"
             point = {dimension.name: (dimension.low * dimension.high) ** 0.5 for dimension in study.space}
             trials.append(
@@ -49,8 +51,8 @@ def made_up(study, result):
 def write_results(folder, studies, result_of):
     found = [made_up(study, result_of(study)) for study in studies]
     for i, name in enumerate(("trials", "measurements")):
-        load.update_table(folder / "small", name, pd.DataFrame([row for made in found for row in made[i]]))
-    load.update_table(folder / "small", "studies", pd.DataFrame([made[2] for made in found]))
+        tables.update(folder / "small", name, pd.DataFrame([row for made in found for row in made[i]]))
+    tables.update(folder / "small", "studies", pd.DataFrame([made[2] for made in found]))
 
 
 def expected(study):
@@ -105,7 +107,7 @@ def test_a_figure_with_a_study_missing_is_not_drawn(drawn, tmp_path):
     path = tmp_path / "small" / "studies.csv"
     pd.read_csv(path).iloc[1:].to_csv(path, index=False)
     assert not figure.ANALYSIS.has_results(tmp_path, "small")
-    with pytest.raises(load.ResultsError, match=rf"experiments\.figure{number}"):
+    with pytest.raises(ResultsError, match=rf"experiments\.figure{number}"):
         figure.ANALYSIS.make(tmp_path, "small")
 
 
@@ -119,7 +121,7 @@ def test_studies_of_different_configurations_are_not_compared(drawn, tmp_path, k
     changed = {"target": 3.0, "model": config["model"] | {"width": 9}}
     table.loc[0, "config"] = json.dumps(config | {key: changed[key]})
     table.to_csv(path, index=False)
-    with pytest.raises(load.ResultsError, match=f"differ in {key}"):
+    with pytest.raises(ResultsError, match=f"differ in {key}"):
         figure.ANALYSIS.make(tmp_path, "small")
 
 
@@ -172,7 +174,7 @@ def test_several_budgets_of_one_setting_of_which_none_is_planned_are_named(tmp_p
     studies = figure7.ANALYSIS.experiment.studies(workloads.load("transformer_lm1b", "small"))
     first = [dataclasses.replace(studies[0], budget_steps=studies[0].budget_steps + more) for more in (1, 2)]
     write_results(tmp_path, [*first, *studies[1:]], expected)
-    with pytest.raises(load.ResultsError, match=r"budgets of 1,601, 1,602 updates"):
+    with pytest.raises(ResultsError, match=r"budgets of 1,601, 1,602 updates"):
         figure7.ANALYSIS.make(tmp_path, "small")
 
 
@@ -181,7 +183,7 @@ def test_a_table_that_was_cut_off_is_named(drawn, tmp_path):
     shutil.copytree(results, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "small" / "trials.csv"
     path.write_text("\n".join(path.read_text().splitlines()[:-2]) + "\n")
-    with pytest.raises(load.ResultsError, match=r"trials\.csv has .* studies\.csv counts"):
+    with pytest.raises(ResultsError, match=r"trials\.csv has .* studies\.csv counts"):
         figure.ANALYSIS.make(tmp_path, "small")
 
 

@@ -7,11 +7,15 @@ import pytest
 import tensorflow as tf
 import tfds_archives
 
-from experiments import trial, workloads
-from experiments.study import make_study
-from pipelines import composites, image_sources, images, sources
-from pipelines.bundled import load_fashion_mnist
-from pipelines.source import DatasetMissing
+from experiments import workloads
+from experiments.protocol import trial
+from experiments.protocol.study import make_study
+from pipelines.sources import composites
+from pipelines.sources import images as image_sources
+from pipelines.sources import registry as sources
+from pipelines.sources.bundled import load_fashion_mnist
+from pipelines.sources.source import DatasetMissing
+from pipelines.transforms import images
 
 SMALL = {"source": "fashion_mnist", "size": 14, "padding": 2, "train_examples": 200, "validation_examples": 50}
 CROPS = {"smallest_area": 0.08, "colour_strength": 0.4, "corrupt": "fail"}

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines import images
-from pipelines.stages import Stages, build
+from pipelines.echoing.stages import Stages, build
+from pipelines.transforms import images
 
 SEED = tf.constant([1, 2], tf.int64)
 

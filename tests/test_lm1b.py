@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import tfds_archives
 
-from experiments import trial, workloads
-from experiments.study import make_study
-from pipelines import bundled, sources, text
-from pipelines.source import tfds_builder
+from experiments import workloads
+from experiments.protocol import trial
+from experiments.protocol.study import make_study
+from pipelines.sources import bundled
+from pipelines.sources import registry as sources
+from pipelines.sources.source import tfds_builder
+from pipelines.transforms import text
 
 SETTINGS = {"source": "lm1b", "vocab_size": 300, "length": 24, "validation_examples": 40}
 

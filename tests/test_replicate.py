@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from small_studies import tiny
 
-from analysis import collect
-from experiments import engine, replicate
-from experiments.study import Measurement, TrialResult
+from experiments import collect, replicate
+from experiments.protocol import engine
+from experiments.protocol.study import Measurement, TrialResult
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_divergence_is_compared_by_status_and_updates():
 
 
 def test_the_choice_is_of_one_workload_and_a_function_of_the_seed(results, capsys):
-    drawn = [replicate.chosen(results / "smoke", 5, seed, "transformer_lm1b") for seed in (0, 0, 1)]
+    drawn = [replicate.chosen(results, "smoke", 5, seed, "transformer_lm1b") for seed in (0, 0, 1)]
     assert drawn[0].equals(drawn[1])
     assert not drawn[0].equals(drawn[2])
     assert replicate.main(["--scale=smoke", "--trials=1", "--workload=ssd_coco", f"--results={results}"]) == 1

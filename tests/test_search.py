@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from scipy.stats import qmc
 
-from experiments import search, workloads
-from experiments.study import ConfigError, Dimension, Study, TrialResult, make_study
+from experiments import workloads
+from experiments.protocol import search
+from experiments.protocol.study import ConfigError, Dimension, Study, TrialResult, make_study
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines import remote
-from pipelines import slow as slow_module
-from pipelines.remote import read_records, serve
-from pipelines.slow import Storage, slow
-from pipelines.timing import iterating
+from pipelines.echoing.datasets import iterating
+from pipelines.sources import remote
+from pipelines.sources import slow as slow_module
+from pipelines.sources.remote import read_records, serve
+from pipelines.sources.slow import Storage, slow
 
 
 def numbers(count):

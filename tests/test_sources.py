@@ -4,8 +4,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pipelines import bundled, sources, text
-from pipelines.source import DatasetMissing
+from pipelines.sources import bundled
+from pipelines.sources import registry as sources
+from pipelines.sources.source import DatasetMissing
+from pipelines.transforms import text
 
 BROWN = {"source": "brown", "length": 32, "validation_examples": 512}
 
@@ -76,7 +78,7 @@ def test_damaged_bundle_is_named_with_a_remedy(damage, tmp_path, monkeypatch):
     if damage in contents:
         (tmp_path / "brown.txt.xz").write_bytes(contents[damage])
     monkeypatch.setattr(bundled, "HERE", tmp_path)
-    with pytest.raises(bundled.BundleDamaged, match=r"git checkout pipelines/bundled/brown\.txt\.xz"):
+    with pytest.raises(bundled.BundleDamaged, match=r"git checkout pipelines/sources/bundled/brown\.txt\.xz"):
         sources.load(BROWN)
 
 

@@ -8,8 +8,8 @@ import time
 import pytest
 from small_studies import tiny
 
-from experiments import store
-from experiments.study import Measurement, TrialResult
+from experiments.protocol import store
+from experiments.protocol.study import Measurement, TrialResult
 
 RESULT = TrialResult("complete", 8, 8, 100, 1.5)
 

@@ -3,7 +3,10 @@
 import pandas as pd
 import pytest
 
-from analysis import command_line, figure3, load
+from analysis import command_line, figure3
+from analysis.statistics import load
+from experiments.protocol import tables
+from experiments.protocol.study import ResultsError
 
 SMALL = load.PUBLISHED_FOLDER.parent / "small"
 
@@ -16,7 +19,7 @@ def read(tmp_path, change, name="trials"):
     getattr(change(read_table(SMALL / f"{name}.{suffix}")), written)(
         tmp_path / "small" / f"{name}.{suffix}", index=False
     )
-    return load.table(tmp_path, "small", name)
+    return tables.read(tmp_path, "small", name)
 
 
 def put(column, value, row=3):
@@ -46,14 +49,14 @@ def test_committed_tables_obey_the_rules(tmp_path, name):
     ],
 )
 def test_a_missing_column_is_named(tmp_path, name, column):
-    with pytest.raises(load.ResultsError, match=rf"{name}\..* has no column {column}; restore it"):
+    with pytest.raises(ResultsError, match=rf"{name}\..* has no column {column}; restore it"):
         read(tmp_path, lambda rows: rows.drop(columns=column), name)
 
 
 @pytest.mark.parametrize("name", ["trials", "studies", "measurements"])
 def test_rows_that_stand_twice_are_named(tmp_path, name):
-    size = len(load.table(SMALL.parent, "small", name))
-    with pytest.raises(load.ResultsError, match=rf"has rows twice: {size} of them, the first is line {size + 2}"):
+    size = len(tables.read(SMALL.parent, "small", name))
+    with pytest.raises(ResultsError, match=rf"has rows twice: {size} of them, the first is line {size + 2}"):
         read(tmp_path, lambda rows: pd.concat([rows, rows]), name)
 
 
@@ -71,7 +74,7 @@ def test_rows_that_stand_twice_are_named(tmp_path, name):
     ],
 )
 def test_a_wrong_cell_is_named_with_its_line(tmp_path, column, value, fault):
-    with pytest.raises(load.ResultsError, match=rf"trials\.csv, line \d+: {fault}"):
+    with pytest.raises(ResultsError, match=rf"trials\.csv, line \d+: {fault}"):
         read(tmp_path, put(column, value))
 
 
@@ -80,7 +83,7 @@ def test_no_best_value_and_no_target_are_fine(tmp_path):
 
 
 def test_a_damaged_table_is_one_line_and_exit_1(tmp_path, capsys):
-    with pytest.raises(load.ResultsError):
+    with pytest.raises(ResultsError):
         read(tmp_path, lambda rows: rows.drop(columns="search"))
     (tmp_path / "small" / "studies.csv").write_bytes((SMALL / "studies.csv").read_bytes())
     assert command_line.main(None, figure3.ANALYSIS.make, ["--scale=small", f"--results={tmp_path}"]) == 1

@@ -7,12 +7,14 @@ import pytest
 import tensorflow as tf
 from small_studies import tiny
 
-from experiments import trial
-from experiments.training import Training
-from pipelines import timing
-from pipelines.slow import Storage, slow
-from pipelines.stages import ReadCounter, Stages, build, split
-from pipelines.timing import Run, Seconds, Timing, Watch, drive, iterating, measure, model_seconds, overlapping
+from experiments.protocol import trial
+from experiments.protocol.training import Training
+from pipelines.advice import timing
+from pipelines.advice.runs import Run, Watch, drive
+from pipelines.advice.timing import Seconds, Timing, measure, model_seconds, overlapping
+from pipelines.echoing.datasets import iterating
+from pipelines.echoing.stages import ReadCounter, Stages, build, split
+from pipelines.sources.slow import Storage, slow
 
 
 class Clock:

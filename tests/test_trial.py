@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from small_studies import tiny
 
-from experiments import trial
-from experiments.study import ConfigError
+from experiments.protocol import trial
+from experiments.protocol.study import ConfigError
 
 POINT = {"learning_rate": 0.1, "momentum": 0.9}
 

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import load, uncertainty
-from analysis.tables import STUDY_KEYS
+from analysis.statistics import uncertainty
+from experiments.protocol import tables
+from experiments.protocol.tables import STUDY_KEYS
 
 COLUMN = "fresh_examples_to_target"
 
@@ -121,9 +122,9 @@ def test_intervals_hold_the_true_ratio_in_19_of_20_editions(spread, reaching, tr
 
 
 def test_committed_studies_are_read_alike_with_rows_in_any_order():
-    results = load.RESULTS
-    studies = load.table(results, "small", "studies").query("workload == 'ssd_coco'").reset_index(drop=True)
-    rows = load.of_rows(load.table(results, "small", "trials"), studies)
+    results = tables.RESULTS
+    studies = tables.read(results, "small", "studies").query("workload == 'ssd_coco'").reset_index(drop=True)
+    rows = tables.of_rows(tables.read(results, "small", "trials"), studies)
     goals = ["min"] * len(studies)
     means = [
         uncertainty.drawn_means(table, studies, COLUMN, goals=goals)

@@ -1,10 +1,10 @@
 """A pipeline of your own for the advisor: copy this file, replace the data, the stages and the step.
 
-    python -m pipelines.advise --config=experiments/examples/own_dataset.py --confirm
+    python -m pipelines.advice.advise --config=experiments/examples/own_dataset.py --confirm
 
 Here: JPEG files in a folder, read and decoded in TensorFlow, random crops, and a small convolution in JAX. The folder
 is made up on the spot so that the example runs anywhere, and the disk is slowed down to 600 files a second, as network
-storage may be, by a stage of `pipelines.slow`: leave that out for your own.
+storage may be, by a stage of `pipelines.sources.slow`: leave that out for your own.
 """
 
 import tempfile
@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 from flax import linen as nn
 
-from pipelines.advise import Pipeline
-from pipelines.slow import Storage, slow
+from pipelines.advice.advise import Pipeline
+from pipelines.sources.slow import Storage, slow
 
 IMAGE_SIZE, CLASSES = 32, 10
 FOLDER = tempfile.TemporaryDirectory(prefix="own_dataset-")  # goes with the process

@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.study import ConfigError, Dimension, at_setting
+from experiments.protocol.study import ConfigError, Dimension, at_setting
 
 WORKLOADS = ("transformer_lm1b", "transformer_common_crawl", "resnet32_cifar10", "resnet50_imagenet", "ssd_coco")
 SCALES = ("smoke", "small", "paper")

@@ -1,0 +1,155 @@
+"""The committed tables of results/<scale>/: their columns, the rules that they obey, reading and updating them.
+
+`trials`, `measurements` and `studies` are described in `experiments.collect`.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.protocol.store import write_atomically
+from experiments.protocol.study import ResultsError, Study
+
+SETTING_KEYS = ["workload", "variant", "echo_factor", "batch_size", "shuffle_buffer", "repeated_batch_buffer"]
+STUDY_KEYS = [*SETTING_KEYS, "budget_steps", "bound"]
+STATUSES = ("complete", "bounded", "infeasible")
+
+KEYS = {
+    "studies": STUDY_KEYS,
+    "trials": [*STUDY_KEYS, "search", "trial"],
+    "measurements": [*STUDY_KEYS, "search", "trial", "sgd_steps"],
+}
+"""The columns that tell the rows of each table apart."""
+_COUNTS = ["searches", "feasible_trials_a_search", *STATUSES]
+COLUMNS = {
+    "studies": [*KEYS["studies"], "metric", "goal", "target", *_COUNTS, "config_hash", "config"],
+    "trials": [
+        *KEYS["trials"],
+        "status",
+        "fresh_examples",
+        "best_metric",
+        "reached_target",
+        "fresh_examples_to_target",
+    ],
+    "measurements": [*KEYS["measurements"], "fresh_examples", "metric", "value"],
+}
+"""The columns that figures need; tables have others besides, for people."""
+_WORDS = ("workload", "variant", "metric", "goal", "config_hash", "config", "status", "bound", "reached_target")
+_FLAGS = ("bound", "reached_target")
+_TYPES = {"threads": "Int64"}
+"""Whole numbers that trials of the first revisions did not record."""
+RESULTS = Path("results")
+_TIMES = ("t_downstream", "fresh_examples", "seconds", "fill_seconds")
+WALL_CLOCK_COLUMNS = ["workload", "echo_factor", "ratio", "rerun", "reached_target", *_TIMES, "config_hash"]
+
+
+def study_keys(study: Study) -> dict[str, object]:
+    """The columns that name a study in every table."""
+    return {key: getattr(study, key) for key in STUDY_KEYS}
+
+
+def has_results(results: Path, scale: str) -> bool:
+    """Whether there is anything to draw at this scale."""
+    return (results / scale / "trials.csv").exists()
+
+
+def read(results: Path, scale: str, name: str) -> pd.DataFrame:
+    """Reads one table of a scale.
+
+    Raises:
+      ResultsError: it is missing, unreadable or breaks a rule of `tables.check`.
+    """
+    path = _path(results / scale, name)
+    try:
+        return _read(path, name)
+    except FileNotFoundError as error:
+        raise ResultsError(
+            f"{path} is missing; run a figure's experiment, `python -m experiments.figureN --scale={scale}`, "
+            f"then `python -m experiments.collect --scale={scale}`"
+        ) from error
+
+
+def _read(path: Path, name: str) -> pd.DataFrame:
+    try:
+        rows = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=_TYPES)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
+        raise ResultsError(f"{path} is damaged ({error}); restore it, or remove it and collect it again") from error
+    return check(rows, name, path)
+
+
+def is_changed(git_revision: object) -> bool:
+    """Whether a trial was made by files that are in no revision, or whose revision nobody knows."""
+    return not isinstance(git_revision, str) or git_revision == "unknown" or git_revision.endswith("-dirty")
+
+
+def of_rows(rows: pd.DataFrame, studies: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table that belong to the given rows of studies."""
+    wanted = pd.MultiIndex.from_frame(studies[STUDY_KEYS])
+    return rows[pd.MultiIndex.from_frame(rows[STUDY_KEYS]).isin(wanted)].reset_index(drop=True)
+
+
+def update(folder: Path, name: str, rows: pd.DataFrame) -> None:
+    """Puts rows into a table, in place of those that it has of the same studies."""
+    path = _path(folder, name)
+    if path.exists():
+        old = _read(path, name)
+        new_studies = pd.MultiIndex.from_frame(rows[STUDY_KEYS])
+        rows = pd.concat([old[~pd.MultiIndex.from_frame(old[STUDY_KEYS]).isin(new_studies)], rows])
+    order = [key for key in (*STUDY_KEYS, "search", "trial", "sgd_steps") if key in rows]
+    rows = rows.sort_values(order, ignore_index=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, rows.to_parquet(index=False) if path.suffix == ".parquet" else rows.to_csv(index=False))
+
+
+def wall_clock(results: Path, scale: str) -> pd.DataFrame:
+    """The timed reruns of a scale, a row each, as `experiments.wall_clock` describes them; none if none were made."""
+    path = results / scale / "wall_clock.csv"
+    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=WALL_CLOCK_COLUMNS)
+
+
+def check(rows: pd.DataFrame, name: str, path: Path) -> pd.DataFrame:
+    """Returns the rows of a table if they can be relied on.
+
+    Args:
+      rows: as read.
+      name: `studies`, `trials` or `measurements`.
+      path: where they were read, for the message.
+
+    Raises:
+      ResultsError: a column is missing, a row stands twice, a status is unknown or a number is none; the message
+        names the file and the first of the rows.
+    """
+    remedy = f"restore it with `git checkout {path}`, or remove it and collect it again"
+    if missing := [column for column in COLUMNS[name] if column not in rows]:
+        raise ResultsError(f"{path} has no column {', '.join(missing)}; {remedy}")
+    for column in COLUMNS[name]:
+        if fault := _fault(rows[column], column):
+            raise ResultsError(f"{path}, {fault}; {remedy}")
+    doubled = rows.duplicated(KEYS[name])
+    if doubled.any():
+        raise ResultsError(f"{path} has rows twice: {doubled.sum()} of them, the first is {_place(doubled)}; {remedy}")
+    return rows
+
+
+def _fault(values: pd.Series, column: str) -> str | None:
+    """What is wrong with a column and where, if anything is."""
+    if column == "status":
+        wrong, should = ~values.isin(STATUSES), f"must be one of {', '.join(STATUSES)}"
+    elif column in _FLAGS:
+        wrong, should = ~values.isin([True, False]), "must be True or False"
+    elif column in _WORDS:
+        wrong, should = values.isna(), "must not be empty"
+    else:
+        numbers = pd.to_numeric(values, errors="coerce")
+        empty_is_right = column in ("best_metric", "fresh_examples_to_target", "value")
+        wrong, should = numbers.isna() & ~(values.isna() & empty_is_right), "must be a number"
+    return f"{_place(wrong)}: {column} {should}, got {values[wrong].iloc[0]!r}" if wrong.any() else None
+
+
+def _place(wrong: pd.Series) -> str:
+    """The first row that is wrong, as an editor counts lines of a CSV file."""
+    return f"line {int(wrong.to_numpy().argmax()) + 2}"
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / f"{name}.{'parquet' if name == 'measurements' else 'csv'}"

@@ -1,0 +1,55 @@
+"""What echoed examples are worth, as measured: the fresh examples that training needs, over the baseline's.
+
+evidence.csv has the paper's digitised Figures 3 to 5 and those of our own searches, at each workload's own batch size;
+`python -m analysis.all` writes it anew.
+"""
+
+import csv
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+EVIDENCE = Path(__file__).with_name("evidence.csv")
+
+
+@dataclass(frozen=True)
+class Worth:
+    """One result: with this echo factor training needs `share` of the baseline's fresh examples."""
+
+    source: str
+    workload: str
+    variant: str
+    echo_factor: float
+    share: float
+
+
+def load(path: Path = EVIDENCE) -> list[Worth]:
+    """All results there are, the paper's first."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [
+        Worth(row["source"], row["workload"], row["variant"], float(row["echo_factor"]), float(row["share"]))
+        for row in rows
+    ]
+
+
+def at(worths: Iterable[Worth], variant: str, echo_factor: float) -> list[Worth]:
+    """For each source and workload with this variant, what echoing with `echo_factor` is worth.
+
+    Between the factors that were tried, 1 among them, shares are interpolated, both on log scales; beyond the largest
+    one nothing is known, so it is that one's result.
+    """
+    tried: dict[tuple[str, str], dict[float, float]] = {}
+    for worth in worths:
+        if worth.variant == variant:
+            tried.setdefault((worth.source, worth.workload), {1.0: 1.0})[worth.echo_factor] = worth.share
+    found = []
+    for (source, workload), shares in tried.items():
+        factors = sorted(shares)
+        factor = min(echo_factor, factors[-1])
+        share = math.exp(np.interp(math.log(factor), np.log(factors), np.log([shares[f] for f in factors])))
+        found.append(Worth(source, workload, variant, factor, share))
+    return found

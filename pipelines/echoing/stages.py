@@ -1,0 +1,155 @@
+"""The order of the pipeline's stages: which variant echoes where (section 2, Figure 1 of the paper).
+
+    baseline                     read SHUFFLE          augment          batch
+    example_before_augmentation  read         ECHO SHUFFLE augment      batch
+    example_after_augmentation   read augment ECHO SHUFFLE              batch
+    example                      read         ECHO SHUFFLE              batch        (nothing to augment: text)
+    batch                        read SHUFFLE          augment          batch ECHO
+
+Every variant holds exactly one buffer of examples, of the same size, so that none has more memory than another:
+example echoing moves the baseline's shuffle buffer behind the echo stage, batch echoing leaves it where it was.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from pipelines.echoing.datasets import as_set
+from pipelines.echoing.echo import echo, has_fixed_shapes
+
+Example = Mapping[str, tf.Tensor]
+Augment = Callable[[Example, tf.Tensor], Example]
+Transform = Callable[[tf.data.Dataset], tf.data.Dataset]
+
+AUGMENT_CHUNK = 64
+VARIANTS = ("baseline", "batch", "example", "example_after_augmentation", "example_before_augmentation")
+
+
+@dataclass(frozen=True)
+class Stages:
+    """One pipeline's settings; sizes in items, 0 for a stage that is absent.
+
+    `shuffle_buffer` counts examples, `repeated_batch_buffer` the batches that batch echoing shuffles its repeated
+    batches in (Figure 7; 0 leaves the copies of a batch next to each other), `prefetch` the batches made ahead.
+    `read_ahead` counts the items, examples or batches, that wait at the echo point so that the stages before and
+    after it work at the same time; without it they take turns, which only costs time.
+    """
+
+    variant: str
+    echo_factor: float
+    batch_size: int
+    shuffle_buffer: int
+    repeated_batch_buffer: int = 0
+    prefetch: int = 2
+    read_ahead: int = 0
+
+    def __post_init__(self) -> None:
+        if self.variant not in VARIANTS:
+            raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {self.variant!r}")
+        if self.variant == "baseline" and self.echo_factor != 1:
+            raise ValueError(f"echo_factor must be 1 for the baseline, got {self.echo_factor}")
+        if self.repeated_batch_buffer and self.variant != "batch":
+            raise ValueError(f"repeated_batch_buffer is for the variant batch, got it with {self.variant!r}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be >= 1, got {self.batch_size}")
+        for name in ("shuffle_buffer", "repeated_batch_buffer", "prefetch", "read_ahead"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
+
+
+class ReadCounter:
+    """Counts the examples that leave the source, those waiting in shuffle buffers and prefetched included."""
+
+    def __init__(self) -> None:
+        self._examples = tf.Variable(0, dtype=tf.int64, trainable=False)
+
+    @property
+    def examples(self) -> int:
+        """Examples read so far."""
+        return int(self._examples.numpy())
+
+    def count(self, dataset: tf.data.Dataset, chunk: int = 64) -> tf.data.Dataset:
+        """Passes examples on unchanged, counting them `chunk` at a time (touching a variable costs 60 us).
+
+        Examples whose shapes vary cannot wait in one tensor, so they are counted one by one.
+        """
+        chunks = dataset.batch(chunk if has_fixed_shapes(dataset) else 1)
+
+        def passing(examples: Example) -> Example:
+            self._examples.assign_add(tf.shape(tf.nest.flatten(examples)[0], tf.int64)[0])
+            return examples
+
+        return chunks.map(passing).unbatch()
+
+
+def build(examples: tf.data.Dataset, stages: Stages, *, seed: int, augment: Augment | None = None) -> tf.data.Dataset:
+    """Orders shuffle, echo, augmentation and batching as the variant asks; infinite, a function of its seed.
+
+    Args:
+      examples: what the source reads, endlessly, undecoded or decoded, one example an item.
+      stages: variant, echo factor and sizes.
+      seed: of shuffling, fractional echoing and augmentation.
+      augment: maps a chunk of examples, each component with a leading dimension, and a stateless seed [2] to
+        augmented ones, drawing random numbers for each example. Each item that reaches it, so each copy echoed before
+        it, gets draws of its own, a function of `seed` and the item's running index. A chunk is AUGMENT_CHUNK
+        examples of one fixed shape, or a single one where shapes vary.
+
+    Returns:
+      Batches: the example's structure with a leading dimension of `stages.batch_size`.
+    """
+    upstream, downstream = split(stages, seed=seed, augment=in_chunks(augment, seed))
+    return downstream(upstream(examples))
+
+
+def in_chunks(augment: Augment | None, seed: int) -> Transform:
+    """The stage that augments as `build` describes it."""
+
+    def augmented(dataset: tf.data.Dataset) -> tf.data.Dataset:
+        if augment is None:
+            return dataset
+
+        def apply(index: tf.Tensor, examples: Example) -> Example:
+            return augment(examples, tf.stack([tf.constant(seed, tf.int64), index]))
+
+        if has_fixed_shapes(dataset):
+            return dataset.batch(AUGMENT_CHUNK).enumerate().map(apply).unbatch()
+        chunks = dataset.batch(1).enumerate()
+        return chunks.map(apply, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).unbatch()
+
+    return augmented
+
+
+def split(
+    stages: Stages, *, seed: int, augment: Transform, run_as: Transform | None = None
+) -> tuple[Transform, Transform]:
+    """The pipeline in two: from examples to the echo point, and from there, the echo included, to batches.
+
+    What passes the echo point is batches for the variant `batch`, else examples. The baseline, which has no echo
+    point, is split where reading ends. `run_as` sets the options of the whole, `as_set` by default.
+    """
+    factor = stages.echo_factor
+
+    def shuffled(dataset: tf.data.Dataset, buffer: int) -> tf.data.Dataset:
+        return dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=False) if buffer else dataset
+
+    def batched(dataset: tf.data.Dataset) -> tf.data.Dataset:
+        return dataset.batch(stages.batch_size, drop_remainder=True)
+
+    def upstream(examples: tf.data.Dataset) -> tf.data.Dataset:
+        if stages.variant == "batch":
+            return batched(augment(shuffled(examples, stages.shuffle_buffer)))
+        return augment(examples) if stages.variant == "example_after_augmentation" else examples
+
+    def downstream(items: tf.data.Dataset) -> tf.data.Dataset:
+        if stages.read_ahead:
+            items = items.prefetch(stages.read_ahead)
+        if stages.variant == "batch":
+            batches = shuffled(echo(items, factor, seed=seed, chunk=1), stages.repeated_batch_buffer)
+        elif stages.variant == "example_after_augmentation":
+            batches = batched(shuffled(echo(items, factor, seed=seed), stages.shuffle_buffer))
+        else:
+            batches = batched(augment(shuffled(echo(items, factor, seed=seed), stages.shuffle_buffer)))
+        return (run_as or as_set)(batches.prefetch(stages.prefetch) if stages.prefetch else batches)
+
+    return upstream, downstream

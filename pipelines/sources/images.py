@@ -1,0 +1,332 @@
+"""Where images come from: bundled ones, CIFAR-10, ImageNet, COCO. They are decoded here; damaged ones are named."""
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.echoing.stages import Augment, Example
+from pipelines.sources.bundled import load_fashion_mnist
+from pipelines.sources.composites import write_composites
+from pipelines.sources.source import Source, in_memory, tfds_builder
+from pipelines.transforms import detection, images
+
+# Training images, as tensorflow-datasets lists them once a set is prepared.
+TRAIN_SIZES = {"cifar10": 50_000, "imagenet2012": 1_281_167}
+
+
+def fashion_mnist(
+    *, size: int, train_examples: int, validation_examples: int, padding: int, shards: int = 10
+) -> Source:
+    """Bundled stand-in for CIFAR-10: the first images of Fashion-MNIST, shrunk to `size` pixels (28, 14 or 7).
+
+    `{"image": [size, size, 1] uint8, "label": [] int32}`; augmented as CIFAR-10 is. Validation: the first test images.
+    """
+    if 28 % size:
+        raise ValueError(f"data.size must divide 28, got {size}")
+    arrays = load_fashion_mnist()
+    splits = []
+    for split, count in (("train", train_examples), ("test", validation_examples)):
+        pictures, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+        if not 0 < count <= len(pictures):
+            raise ValueError(f"data: {split} has {len(pictures)} images, {count} were asked for")
+        squares = pictures[:count].reshape(count, size, 28 // size, size, 28 // size)
+        small = squares.mean((2, 4)).round().astype(np.uint8)[..., None]
+        splits.append({"image": small, "label": labels[:count].astype(np.int32)})
+    train, validation = splits
+    return in_memory(train, validation, shards, images.pad_crop_flip(padding))
+
+
+def composites(
+    *,
+    data_dir: str,
+    stored_size: int,
+    size: int,
+    train_examples: int,
+    validation_examples: int,
+    smallest_area: float,
+    colour_strength: float,
+    corrupt: str,
+    shards: int = 10,
+) -> Source:
+    """Stand-in for ImageNet: JPEGs of bundled objects on bundled photographs, composed once, into `data_dir`.
+
+    `{"image": [stored_size, stored_size, 3] uint8, "label": [] int32}`; augmentation and evaluation make images of
+    `size` pixels square.
+    """
+
+    def decode(example: Example) -> Example:
+        return images.check_label(images.decode(stored_size)(example), classes=10)
+
+    return composed(
+        "pictures",
+        Path(data_dir).expanduser(),
+        stored_size,
+        {"train": train_examples, "validation": validation_examples},
+        shards,
+        read=read_images,
+        decode=decode,
+        augment=images.random_resized_crop(size, smallest_area=smallest_area, colour_strength=colour_strength),
+        evaluation=images.centre_crop(size),
+        corrupt=corrupt,
+    )
+
+
+def composed(
+    kind: str,
+    folder: Path,
+    stored_size: int,
+    examples: Mapping[str, int],
+    shards: int,
+    *,
+    read: Callable[[tf.Tensor], tf.data.Dataset],
+    decode: Callable[[Example], Example],
+    augment: Augment,
+    evaluation: Callable[[Example], Example],
+    corrupt: str,
+) -> Source:
+    """Bundled objects on bundled photographs, composed into `folder` where they are not there yet.
+
+    Args:
+      kind: `pictures` or `scenes`, as `write_composites` describes them.
+      folder: of the composed files.
+      stored_size: pixels a side.
+      examples: how many in the splits `train` and `validation`.
+      shards: files a split.
+      read: the undecoded examples of a file.
+      decode: of one example; `corrupt` says what becomes of damaged ones.
+      augment: as in `Source`.
+      evaluation: what is done to a decoded example instead.
+      corrupt: `fail` or `skip`, for training; damaged validation images always fail.
+    """
+    paths = {
+        split: write_composites(folder, kind=kind, split=split, examples=count, size=stored_size, seed=0, shards=shards)
+        for split, count in examples.items()
+    }
+
+    def files(split: str) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensor_slices([str(path) for path in paths[split]])
+
+    def train(seed: int) -> tf.data.Dataset:
+        order = files("train").shuffle(shards, seed=seed, reshuffle_each_iteration=True).repeat()
+        return images.decode_all(order.flat_map(read), decode, corrupt=corrupt)
+
+    def validation() -> tf.data.Dataset:
+        return images.decode_all(files("validation").flat_map(read), decode, corrupt="fail").map(evaluation)
+
+    return Source(train, validation, augment)
+
+
+def read_images(path: tf.Tensor) -> tf.data.Dataset:
+    """The records of a TFRecord file, named by their place in it: `image` bytes, `label` int32, `name`."""
+    features = {"image": tf.io.FixedLenFeature([], tf.string), "label": tf.io.FixedLenFeature([], tf.int64)}
+
+    def parse(indices: tf.Tensor, records: tf.Tensor) -> Example:
+        examples = tf.io.parse_example(records, features)
+        names = path + "__" + tf.strings.as_string(indices)
+        return {"image": examples["image"], "label": tf.cast(examples["label"], tf.int32), "name": names}
+
+    return tf.data.TFRecordDataset(path).enumerate().batch(256).map(parse).unbatch()
+
+
+def cifar10(*, data_dir: str, padding: int, validation_examples: int, corrupt: str) -> Source:
+    """CIFAR-10 through TensorFlow Datasets: `{"image": [32, 32, 3] uint8, "label": [] int32}`.
+
+    Validation: the last examples of the training split, held out of it.
+    """
+    return labelled_tfds(
+        "cifar10",
+        data_dir,
+        validation_examples,
+        decode=images.decode(32),
+        augment=images.pad_crop_flip(padding),
+        evaluation=lambda example: example,
+        corrupt=corrupt,
+    )
+
+
+def imagenet2012(
+    *, data_dir: str, size: int, validation_examples: int, smallest_area: float, colour_strength: float, corrupt: str
+) -> Source:
+    """ImageNet through TensorFlow Datasets: `{"image": [height, width, 3] uint8, "label": [] int32}`.
+
+    Augmentation and evaluation make images of `size` pixels square. Validation: the central squares of the last
+    examples of the training split, held out of it.
+    """
+    return labelled_tfds(
+        "imagenet2012",
+        data_dir,
+        validation_examples,
+        decode=images.decode(),
+        augment=images.random_resized_crop(size, smallest_area=smallest_area, colour_strength=colour_strength),
+        evaluation=images.centre_crop(size),
+        corrupt=corrupt,
+    )
+
+
+def labelled_tfds(
+    name: str,
+    data_dir: str,
+    validation_examples: int,
+    *,
+    decode: Callable[[Example], Example],
+    augment: Augment,
+    evaluation: Callable[[Example], Example],
+    corrupt: str,
+) -> Source:
+    """An image dataset of TensorFlow Datasets with a label each, the end of its training split held out."""
+    builder = tfds_builder(name, data_dir)
+    size = min(TRAIN_SIZES[name], builder.info.splits["train"].num_examples)
+    if not 0 < validation_examples < size:
+        raise ValueError(f"data.validation_examples must be 1 to {size - 1}, got {validation_examples}")
+    classes = builder.info.features["label"].num_classes
+
+    def parse(example: Example) -> Example:
+        return {"image": example["image"], "label": tf.cast(example["label"], tf.int32), "name": example["tfds_id"]}
+
+    def checked(example: Example) -> Example:
+        return images.check_label(decode(example), classes)
+
+    held_out = size - validation_examples
+    return tfds_images(
+        builder,
+        f"train[:{held_out}]",
+        f"train[{held_out}:{size}]",
+        parse=parse,
+        decode=checked,
+        augment=augment,
+        evaluation=evaluation,
+        corrupt=corrupt,
+    )
+
+
+def tfds_images(
+    builder: Any,
+    train_split: str,
+    validation_split: str,
+    *,
+    parse: Callable[[Example], Example],
+    decode: Callable[[Example], Example],
+    augment: Augment,
+    evaluation: Callable[[Example], Example],
+    corrupt: str,
+) -> Source:
+    """Two splits of a prepared image dataset, decoded by a stage of ours so that damaged images are named.
+
+    `parse` takes an example as the builder gives it, its image undecoded; the rest is as in `composed`.
+    """
+    import tensorflow_datasets as tfds  # seconds to import, and the bundled sources do without it
+
+    bytes_only = {"image": tfds.decode.SkipDecoding()}
+
+    def train(seed: int) -> tf.data.Dataset:
+        reading = tfds.ReadConfig(
+            add_tfds_id=True, shuffle_seed=seed, shuffle_reshuffle_each_iteration=True, interleave_cycle_length=16
+        )
+        files = builder.as_dataset(split=train_split, decoders=bytes_only, shuffle_files=True, read_config=reading)
+        return images.decode_all(files.repeat().map(parse), decode, corrupt=corrupt)
+
+    def validation() -> tf.data.Dataset:
+        reading = tfds.ReadConfig(add_tfds_id=True)
+        files = builder.as_dataset(split=validation_split, decoders=bytes_only, read_config=reading)
+        return images.decode_all(files.map(parse), decode, corrupt="fail").map(evaluation)
+
+    return Source(train, validation, augment)
+
+
+def scenes(
+    *,
+    data_dir: str,
+    stored_size: int,
+    size: int,
+    train_examples: int,
+    validation_examples: int,
+    most_objects: int,
+    smallest_area: float,
+    colour_strength: float,
+    corrupt: str,
+    shards: int = 10,
+) -> Source:
+    """Stand-in for COCO: JPEGs of one to five bundled objects on bundled photographs, composed once, into `data_dir`.
+
+    `{"image": [stored_size, stored_size, 3] uint8, "image_id": [] int64}` and the objects as in `detection.py`,
+    `most_objects` of them; augmentation and evaluation make images of `size` pixels square.
+    """
+    return composed(
+        "scenes",
+        Path(data_dir).expanduser(),
+        stored_size,
+        {"train": train_examples, "validation": validation_examples},
+        shards,
+        read=functools.partial(read_scenes, most_objects=most_objects),
+        decode=images.decode(stored_size),
+        augment=detection.crop_flip_distort(size, smallest_area=smallest_area, colour_strength=colour_strength),
+        evaluation=detection.resize(size),
+        corrupt=corrupt,
+    )
+
+
+def read_scenes(path: tf.Tensor, most_objects: int) -> tf.data.Dataset:
+    """The records of a TFRecord file of scenes, named by their place in it."""
+    features = {
+        "image": tf.io.FixedLenFeature([], tf.string),
+        "image_id": tf.io.FixedLenFeature([], tf.int64),
+        "boxes": tf.io.RaggedFeature(tf.float32),
+        "labels": tf.io.RaggedFeature(tf.int64),
+        "crowd": tf.io.RaggedFeature(tf.int64),
+    }
+
+    def parse(indices: tf.Tensor, records: tf.Tensor) -> Example:
+        examples = tf.io.parse_example(records, features)
+        labels = examples["labels"].to_tensor(default_value=-1, shape=[None, most_objects])
+        return {
+            "image": examples["image"],
+            "image_id": examples["image_id"],
+            "name": path + "__" + tf.strings.as_string(indices),
+            "boxes": tf.reshape(examples["boxes"].to_tensor(shape=[None, 4 * most_objects]), [-1, most_objects, 4]),
+            "labels": tf.cast(labels, tf.int32),
+            "crowd": tf.cast(examples["crowd"].to_tensor(shape=[None, most_objects]), tf.bool),
+        }
+
+    return tf.data.TFRecordDataset(path).enumerate().batch(256).map(parse).unbatch()
+
+
+def coco(
+    *,
+    data_dir: str,
+    size: int,
+    validation_examples: int,
+    most_objects: int,
+    smallest_area: float,
+    colour_strength: float,
+    corrupt: str,
+) -> Source:
+    """COCO 2017 through TensorFlow Datasets: `{"image": [height, width, 3] uint8, "image_id": [] int64}` and objects.
+
+    The objects are as in `detection.py`, at most `most_objects` (COCO's fullest training image has 93). Validation:
+    the first examples of COCO's validation split.
+    """
+    builder = tfds_builder("coco/2017", data_dir)
+    available = builder.info.splits["validation"].num_examples
+    if not 0 < validation_examples <= available:
+        raise ValueError(f"data.validation_examples must be 1 to {available}, got {validation_examples}")
+
+    def parse(example: Example) -> Example:
+        objects = example["objects"]
+        boxes, labels = objects["bbox"], tf.cast(objects["label"], tf.int32)
+        padded = detection.pad_objects(boxes, labels, objects["is_crowd"], most_objects)
+        return {"image": example["image"], "image_id": example["image/id"], "name": example["tfds_id"], **padded}
+
+    return tfds_images(
+        builder,
+        "train",
+        f"validation[:{validation_examples}]",
+        parse=parse,
+        decode=images.decode(),
+        augment=detection.crop_flip_distort(size, smallest_area=smallest_area, colour_strength=colour_strength),
+        evaluation=detection.resize(size),
+        corrupt=corrupt,
+    )

@@ -1,0 +1,70 @@
+"""What a source of examples is, and what the sources share."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.echoing.stages import Augment
+
+
+class DatasetMissing(FileNotFoundError):
+    """A dataset is absent or damaged; the message says which, where it was looked for and what prepares it."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A training stream and a fixed validation set.
+
+    `train(seed)` is an endless dataset of examples, re-reading the training set epoch after epoch;
+    `validation()` yields each validation example once, always in the same order; `augment` maps (example, seed [2])
+    to a training example, None where the data are used as they are.
+    """
+
+    train: Callable[[int], tf.data.Dataset]
+    validation: Callable[[], tf.data.Dataset]
+    augment: Augment | None = None
+
+
+def in_memory(
+    train: Mapping[str, np.ndarray], validation: Mapping[str, np.ndarray], shards: int, augment: Augment | None = None
+) -> Source:
+    """A source of arrays, read like a dataset of `shards` files: whole, one by one, in a new order each epoch.
+
+    The examples that do not fill the last shard are left out.
+    """
+    parts = {
+        name: tf.constant(array[: len(array) // shards * shards].reshape(shards, -1, *array.shape[1:]))
+        for name, array in train.items()
+    }
+
+    def read(seed: int) -> tf.data.Dataset:
+        order = tf.data.Dataset.range(shards).shuffle(shards, seed=seed, reshuffle_each_iteration=True).repeat()
+        return order.flat_map(
+            lambda part: tf.data.Dataset.from_tensor_slices(
+                {name: tf.gather(array, part) for name, array in parts.items()}
+            )
+        )
+
+    return Source(read, lambda: tf.data.Dataset.from_tensor_slices(dict(validation)), augment)
+
+
+def tfds_builder(name: str, data_dir: str) -> Any:
+    """Opens a dataset that tensorflow-datasets has prepared; never downloads.
+
+    Raises:
+      DatasetMissing: it is not in `data_dir`.
+    """
+    import tensorflow_datasets as tfds  # seconds to import, and the bundled sources do without it
+
+    folder = os.path.expanduser(data_dir)
+    builder = tfds.builder(name, data_dir=folder)
+    if not builder.is_prepared():
+        raise DatasetMissing(
+            f"{name} is not prepared in {folder}; run `tfds build {name} --data_dir={folder}` "
+            "or name its folder with --config.data.data_dir=FOLDER"
+        )
+    return builder
