@@ -31,7 +31,8 @@ def trials(rows, **study):
         [
             keys(**study)
             | {"search": search, "trial": trial, "status": status, "reached_target": fresh is not None}
-            | {"fresh_examples_to_target": fresh, "learning_rate": 0.1, "momentum": 0.99, "best_metric": 4.0}
+            | {"fresh_examples_to_target": fresh, "fresh_examples": 500.0, "learning_rate": 0.1, "momentum": 0.99}
+            | {"best_metric": 4.0}
             for search, trial, status, fresh in rows
         ]
     ).astype({"fresh_examples_to_target": float})
