@@ -1,4 +1,4 @@
-"""Redraws every figure at every scale that has results, and the published ones.
+"""Redraws every figure at every scale that has results, the published ones, timelines and detections.
 
     python -m analysis.all
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import evidence, figure3, figure4, figure5, figure6, figure7, figure8
+from analysis import detections, evidence, figure3, figure4, figure5, figure6, figure7, figure8, timeline
 from analysis.drawing import report
 from analysis.statistics import load
 from experiments import workloads
@@ -23,15 +23,16 @@ FIGURES = (figure3, figure4, figure5, figure6, figure7, figure8)
 
 def redraw(results: Path = tables.RESULTS) -> str:
     """Redraws what has results and returns the figures' numbers in words."""
-    told = []
+    words = []
     for scale in (load.PUBLISHED, *workloads.SCALES):
         drawn = [figure.ANALYSIS for figure in FIGURES if figure.ANALYSIS.has_results(results, scale)]
-        told += [f"# {scale}, Figure {analysis.number}\n\n{analysis.make(results, scale)}" for analysis in drawn]
+        words += [f"# {scale}, Figure {analysis.number}\n\n{analysis.make(results, scale)}" for analysis in drawn]
         if drawn and scale != load.PUBLISHED:
             path = results / scale / "claims.md"
             path.write_text(claims(results, scale), encoding="utf-8")
-            told.append(f"written: {path}")
-    return "\n\n".join(told)
+            words.append(f"written: {path}")
+        words += [other.make(results, scale) for other in (timeline, detections) if other.has_results(results, scale)]
+    return "\n\n".join(words)
 
 
 def claims(results: Path, scale: str) -> str:

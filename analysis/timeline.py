@@ -24,6 +24,11 @@ RUN_KEYS = ["workload", "variant", "echo_factor", "ratio"]
 SHOWN_UPSTREAM_SPANS = 16
 
 
+def has_results(results: Path, scale: str) -> bool:
+    """Whether there is anything to draw."""
+    return (results / scale / "timeline.csv").exists()
+
+
 def utilisation(spans: pd.DataFrame) -> pd.DataFrame:
     """Share of the time that each side of each run worked, from the first batch to the last step."""
     rows = []

@@ -16,16 +16,15 @@ os.environ.update(engine.worker_environment("small"))
 
 from benchmarks.timing import ratio, seconds_in_turn
 from benchmarks.updates import UPDATES, Updates
-from experiments.protocol import trial
-from pipelines.echoing.stages import ReadCounter
+from experiments.protocol.training import Training
 
 
 def main() -> None:
     """Prints the comparison."""
     study = make_study(workloads.load("ssd_coco", "small"), "baseline", 1)
-    batches = trial.pipeline(study, 0, ReadCounter()).as_numpy_iterator()
+    training = Training(study)
+    batches = training.batches(training.examples).as_numpy_iterator()
     ours = Updates(study.config["model"], next(batches), nesterov=study.config["nesterov"])
-    trainer, validation = trial.open_study(study)
 
     def pipeline_alone() -> None:
         for _ in range(UPDATES):
@@ -36,7 +35,7 @@ def main() -> None:
             "pipeline alone": pipeline_alone,
             "constant batch": lambda: ours.run(UPDATES),
             "real pipeline": lambda: ours.run(UPDATES, batches),
-            "evaluation": lambda: trainer.evaluate(ours.state, validation),
+            "evaluation": lambda: training.model.evaluate(ours.state, training.validation),
         },
         rounds=15,
     )

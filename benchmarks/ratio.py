@@ -35,7 +35,7 @@ def main() -> None:
     from pipelines.advice.runs import drive
     from pipelines.echoing.echo import CHUNK
 
-    training = Training(make_study(config, earliest(config), 2))
+    training = Training(make_study(config, earliest(config), 2), overlap=True)
     print(
         f"{flags.workload}, {earliest(config)} echoing\n"
         f"{'R set':>8}{'measured':>10}{'lowest - highest':>20}{'off by':>9}{'upstream ms set':>17}{'measured':>10}"
@@ -52,7 +52,10 @@ def main() -> None:
     each = f"the step {times.step.mean * 1e3:.2f}, echo {times.echo * 1e3:.2f}, shuffle {times.shuffle * 1e3:.2f}"
     print(f"milliseconds a batch: {times.downstream.mean * 1e3:.2f} downstream; alone: {each}\n")
 
-    runs = {e: Training(make_study(config, earliest(config) if e > 1 else "baseline", e)) for e in ECHO_FACTORS}
+    runs = {
+        e: Training(make_study(config, earliest(config) if e > 1 else "baseline", e), overlap=True)
+        for e in ECHO_FACTORS
+    }
     taken: dict[int, list[float]] = {e: [] for e in ECHO_FACTORS}
     models: dict[int, list[float]] = {e: [] for e in ECHO_FACTORS}
     for _ in range(ROUNDS):

@@ -31,7 +31,7 @@ def main() -> None:
     from pipelines.sources.remote import read_records, serve
 
     config = workloads.load(flags.workload, flags.scale)
-    training = Training(make_study(config, earliest(config), 2))
+    training = Training(make_study(config, earliest(config), 2), overlap=True)
     spec = training.examples.element_spec
 
     def packed(example: dict) -> tf.Tensor:

@@ -26,15 +26,16 @@ import torch
 from benchmarks.peers import torch_updates
 from benchmarks.timing import ratio, seconds_in_turn
 from benchmarks.updates import UPDATES, Updates
-from experiments.protocol import trial
-from pipelines.echoing.stages import ReadCounter
+from experiments.protocol.model import Batch
+from experiments.protocol.training import Training
 
 WITH_PEERS = ("transformer_lm1b", "resnet32_cifar10", "resnet50_imagenet")
 
 
 def report(study: Study, rounds: int = 15) -> None:
     """Prints the comparison for one study."""
-    batches = trial.pipeline(study, 0, ReadCounter()).as_numpy_iterator()
+    training = Training(study)
+    batches = training.batches(training.examples).as_numpy_iterator()
     batch = next(batches)
     ours = Updates(study.config["model"], batch)
 
@@ -54,7 +55,7 @@ def report(study: Study, rounds: int = 15) -> None:
 
 def against_torch(
     model: Mapping[str, Any],
-    batch: trial.Batch,
+    batch: Batch,
     ours: Updates,
     works: Mapping[str, Callable[[], None]],
     updates: int,

@@ -30,12 +30,11 @@ def main(argv: list[str] | None = None) -> int:
         config = workloads.load(flags.workload, flags.scale, overrides)
         study = make_study(config, earliest(config), 2)
         os.environ.update(engine.worker_environment(flags.scale))
-        from experiments.protocol import trial  # imports JAX and TensorFlow
-        from experiments.protocol.training import Training
+        from experiments.protocol.training import Training, pipeline_errors  # imports JAX and TensorFlow
         from pipelines.advice import advise
         from pipelines.echoing.datasets import as_set
 
-        training = Training(study)
+        training = Training(study, overlap=True)
         examples = training.examples
         if flags.ratio is not None:
             seconds = training.downstream_seconds()
@@ -48,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
             training.augment if training.augments else None,
             run_as=as_set,
         )
-        with trial.pipeline_errors(study):
+        with pipeline_errors(study):
             advise.report(pipeline, training.step, flags.confirm)
 
     return told(work)

@@ -132,6 +132,17 @@ def positive_float(text: str) -> float:
     return value
 
 
+def share_below_one(text: str) -> float:
+    """A flag's value, 0 or above and below 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"must be 0 or above and below 1, got {text!r}")
+    return value
+
+
 def plan(
     studies: Sequence[Study], seconds_per_update: float | None, own_batch_sizes: Mapping[str, int], accelerators: int
 ) -> str:

@@ -1,24 +1,26 @@
-"""Draws what SSD finds after a short training: predicted and true boxes on validation images.
+"""Trains SSD briefly and records what it finds on the first validation images, beside the true boxes.
 
     python -m experiments.detections --scale=small                 about a minute on two cores
     python -m experiments.detections --scale=small --updates=6000 --learning-rate=0.05 --momentum=0.9
+    python -m analysis.detections --scale=small                    draws it
 
-Trains one baseline model, at a constant rate after a warm-up over the first tenth, and writes
-results/<scale>/detections.png: true boxes white, predicted ones with a score above 0.3 in the colour of their class,
-with class and score.
+Trains one baseline model, on seeds that no search has, at a constant rate after a warm-up over the first tenth. Writes
+results/<scale>/detections.parquet, a row an image: the image as PNG, true `boxes` and `labels`, and for each box found
+its `found_boxes`, `scores` and `found_labels`. Boxes are top, left, bottom and right as shares of the image.
 """
 
+import dataclasses
+import io
 import os
 import sys
 from pathlib import Path
 
 from experiments import workloads
-from experiments.command_line import Parser, positive, positive_float, told
-from experiments.protocol import engine
+from experiments.command_line import Parser, positive, positive_float, share_below_one, told
+from experiments.protocol import engine, store
 from experiments.protocol.study import Study, make_study
 
-SHOWN = 12
-LEAST_SCORE = 0.3
+IMAGES = 12
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,59 +29,56 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--scale", choices=workloads.SCALES, required=True)
     parser.add_argument("--updates", type=positive, default=3000)
     parser.add_argument("--learning-rate", type=positive_float, default=0.1)
-    parser.add_argument("--momentum", type=float, default=0.8)
+    parser.add_argument("--momentum", type=share_below_one, default=0.8)
     parser.add_argument("--results", type=Path, default=Path("results"))
     flags = parser.parse_args(argv)
 
     def work() -> None:
         os.environ.update(engine.worker_environment(flags.scale))
         study = make_study(workloads.load("ssd_coco", flags.scale), "baseline", 1)
-        path = flags.results / flags.scale / "detections.png"
-        from experiments.protocol.trial import pipeline_errors  # imports JAX and TensorFlow
-
-        with pipeline_errors(study):
-            mean_average_precision = draw(study, flags.updates, flags.learning_rate, flags.momentum, path)
-        print(f"mAP {mean_average_precision:.3f} after {flags.updates} updates; drawn: {path}")
+        path = flags.results / flags.scale / "detections.parquet"
+        point = {"learning_rate": flags.learning_rate, "momentum": flags.momentum}
+        mean_average_precision = record(study, flags.updates, point, path)
+        print(f"mAP {mean_average_precision:.3f} after {flags.updates} updates; written: {path}")
+        print(f"next: python -m analysis.detections --scale={flags.scale}")
 
     return told(work)
 
 
-def draw(study: Study, updates: int, learning_rate: float, momentum: float, path: Path) -> float:
-    """Trains, draws the first validation images to `path` and returns the mAP over all of them."""
+def record(study: Study, updates: int, point: dict[str, float], path: Path) -> float:
+    """Trains, writes what is found on the first validation images and returns the mAP over all of them."""
     import numpy as np  # with JAX and TensorFlow, only once the arguments are known to be good
-    from matplotlib import pyplot
-    from matplotlib.patches import Rectangle
+    import pandas as pd
+    from PIL import Image
 
-    from experiments.protocol import trial
-    from pipelines.echoing.stages import ReadCounter
+    from experiments.protocol.training import Training, pipeline_errors
 
-    trainer, validation = trial.open_study(study)
-    batches = trial.pipeline(study, study.seed("detections"), ReadCounter()).as_numpy_iterator()
-    batch = trainer.put(next(batches))
-    state = trainer.init(study.seed("init", "detections"), batch)
-    for step in range(1, updates + 1):
-        rate = learning_rate * min(1.0, 10 * step / updates)
-        state, _ = trainer.update(state, batch, {"learning_rate": np.float32(rate), "momentum": np.float32(momentum)})
-        batch = trainer.put(next(batches))
-    images, truth, labels = (np.asarray(validation[0][name]) for name in ("image", "boxes", "labels"))
-    found, scores, classes = (np.asarray(part) for part in trainer.outputs(state, validation[:1])[0])
-    size = images.shape[1]
-    figure, axes = pyplot.subplots(3, SHOWN // 3, figsize=(8, 6.2), layout="constrained")
-    for i, ax in enumerate(axes.flat[: len(images)]):
-        ax.imshow(images[i], extent=(0, size, size, 0))
-        shown = scores[i] > LEAST_SCORE
-        boxes = [(box, "white", "") for box in truth[i][labels[i] >= 0]]
-        for box, score, label in zip(found[i][shown], scores[i][shown], classes[i][shown], strict=True):
-            boxes.append((box, pyplot.get_cmap("tab10")(label % 10), f"{label}: {score:.1f}"))
-        for (top, left, bottom, right), colour, text in boxes:
-            corner, sides = (size * left, size * top), (size * (right - left), size * (bottom - top))
-            ax.add_patch(Rectangle(corner, *sides, fill=False, edgecolor=colour, linewidth=1.5))
-            ax.text(*corner, text, color="white", fontsize=6, va="bottom", backgroundcolor=colour if text else "none")
-        ax.set_axis_off()
-    figure.suptitle("white: true boxes; coloured: predicted ones, class and score", fontsize=9)
+    warm_up = {"warm_up_examples": updates / 10 * study.batch_size}
+    training = Training(dataclasses.replace(study, config={**study.config, **warm_up}), point, search=study.searches)
+    with pipeline_errors(study):
+        batches = training.batches(training.examples).as_numpy_iterator()
+        for _ in range(updates):
+            training.update(next(batches))
+    truth = {name: np.asarray(part) for name, part in training.validation[0].items()}
+    boxes, scores, labels = (np.asarray(part) for part in training.outputs(training.validation[:1])[0])
+    rows = []
+    for i in range(min(IMAGES, len(truth["image"]))):
+        png = io.BytesIO()
+        Image.fromarray(truth["image"][i]).save(png, format="png")
+        real = truth["labels"][i] >= 0
+        rows.append(
+            {
+                "image": png.getvalue(),
+                "boxes": truth["boxes"][i][real].tolist(),
+                "labels": truth["labels"][i][real].tolist(),
+                "found_boxes": boxes[i].tolist(),
+                "scores": scores[i].tolist(),
+                "found_labels": labels[i].tolist(),
+            }
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    return trainer.evaluate(state, validation)
+    store.write_atomically(path, pd.DataFrame(rows).to_parquet(index=False))
+    return training.evaluate()
 
 
 if __name__ == "__main__":

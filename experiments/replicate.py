@@ -75,12 +75,12 @@ def retrain(study: Study, committed: dict) -> tuple[TrialResult, list[Measuremen
 
     Its point is the committed one: studies.csv does not keep the order of the search space, on which a draw depends.
     """
-    from experiments.protocol import trial  # imports JAX and TensorFlow
+    from experiments.protocol import training, trial  # import JAX and TensorFlow
 
     search, index = committed["search"], committed["trial"]
     stopped_at = committed["sgd_steps"] if committed["status"] == "bounded" else None
     measured: list[Measurement] = []
-    with trial.pipeline_errors(study):
+    with training.pipeline_errors(study):
         result = trial.run(
             study,
             search,
@@ -124,9 +124,9 @@ def replicate(results: Path, scale: str, drawn: list[dict]) -> list[dict]:
     studies = [study_of(committed, scale) for committed in drawn]
     measurements = tables.read(results, scale, "measurements")
     os.environ.update(engine.worker_environment(scale))
-    from experiments.protocol import trial  # imports JAX and TensorFlow
+    from experiments.protocol import training  # imports JAX and TensorFlow
 
-    here = {"processor_now": store.provenance()["processor"], "device_now": trial.device()["device"]}
+    here = {"processor_now": store.provenance()["processor"], "device_now": training.device()["device"]}
     keys, rows = tables.KEYS["trials"], []
     for committed, study in zip(drawn, studies, strict=True):
         then = measurements[(measurements[keys] == [committed[key] for key in keys]).all(axis=1)]

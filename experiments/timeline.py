@@ -27,15 +27,14 @@ UPSTREAM_BATCHES = 48
 
 def record(study: Study, ratio: float, downstream: float, updates: int) -> list[dict]:
     """Runs `updates` updates behind a source slowed down to R = `ratio`; a row a span."""
-    from experiments.protocol import trial  # imports JAX and TensorFlow
-    from experiments.protocol.training import Training
+    from experiments.protocol.training import Training, pipeline_errors  # imports JAX and TensorFlow
     from pipelines.advice.runs import Watch, drive
 
-    training, watch = Training(study), Watch()
+    training, watch = Training(study, overlap=True), Watch()
     training.warm_up()
     slow = training.slowed_down(ratio * downstream)
     batches = training.batches(slow, lambda items: watch.watch(items, study.batch_size))
-    with trial.pipeline_errors(study):
+    with pipeline_errors(study):
         run = drive(batches, training.step, updates)
     first_batch = run.started + run.fill_seconds
     sides = {"upstream": watch.spans - first_batch, "downstream": run.steps - run.fill_seconds}
@@ -67,13 +66,12 @@ def main(argv: list[str] | None = None) -> int:
         config = workloads.load(flags.workload, flags.scale, overrides)
         studies = [make_study(config, "baseline", 1), make_study(config, earliest(config), flags.ratio)]
         os.environ.update(engine.worker_environment(flags.scale))
-        from experiments.protocol import trial  # imports JAX and TensorFlow
-        from experiments.protocol.training import Training
+        from experiments.protocol.training import Training, device, pipeline_errors  # imports JAX and TensorFlow
 
-        with trial.pipeline_errors(studies[-1]):
-            downstream = Training(studies[-1]).downstream_seconds()
+        with pipeline_errors(studies[-1]):
+            downstream = Training(studies[-1], overlap=True).downstream_seconds()
         runs = [record(s, flags.ratio, downstream, round(UPSTREAM_BATCHES * s.echo_factor)) for s in studies]
-        provenance = store.provenance() | trial.device()
+        provenance = store.provenance() | device()
         made_by = {key: provenance[key] for key in MADE_BY}
         table = pd.DataFrame([row | made_by for rows in runs for row in rows], columns=[*TIMES, *MADE_BY])
         path.parent.mkdir(parents=True, exist_ok=True)

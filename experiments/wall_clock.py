@@ -64,15 +64,15 @@ class Rerun:
 
     def __init__(self, study: Study, trial_of_search: tuple[int, int], number: int) -> None:
         from experiments.protocol import trial  # imports JAX and TensorFlow
-        from experiments.protocol.training import Training
+        from experiments.protocol.training import Training, pipeline_errors
 
         self._study, self._number = study, number
         point = quasi_random.point(study, *trial_of_search)
         unused_search = study.searches + number
-        with trial.pipeline_errors(study):
+        with pipeline_errors(study):
             result = trial.run(study, unused_search, 0, point, bound_steps=lambda: None, record=lambda _: None)
             self.updates = result.steps_to_target
-            self._training = Training(study, point, unused_search, 0)
+            self._training = Training(study, point, unused_search, overlap=True)
             self._training.warm_up()
 
     def timed(self, ratio: float, downstream: float) -> dict:
@@ -80,7 +80,7 @@ class Rerun:
 
         A rerun that missed the target has a row without seconds.
         """
-        from experiments.protocol import trial
+        from experiments.protocol.training import device, pipeline_errors
         from pipelines.advice.runs import drive
         from pipelines.echoing.stages import ReadCounter
 
@@ -98,7 +98,7 @@ class Rerun:
             counter = ReadCounter()
             training.restart()
             examples = counter.count(training.slowed_down(ratio * downstream), chunk=study.batch_size)
-            with trial.pipeline_errors(study):
+            with pipeline_errors(study):
                 run = drive(training.batches(examples), training.step, self.updates)
             row |= {
                 "updates": self.updates,
@@ -109,7 +109,7 @@ class Rerun:
                 "idle_seconds": round(run.idle_seconds, 3),
                 "step_seconds": (run.seconds - run.fill_seconds - run.idle_seconds) / self.updates,
             }
-        made_by = store.provenance_columns(store.provenance() | trial.device())
+        made_by = store.provenance_columns(store.provenance() | device())
         return row | {"config_hash": study.config_hash} | made_by
 
 
@@ -192,7 +192,7 @@ def time_studies(
         return Rerun(*chosen[place], number)
 
     for ratio in ratios:
-        downstream = Training(slowest).downstream_seconds()
+        downstream = Training(slowest, overlap=True).downstream_seconds()
         for number in range(reruns):
             for place in range(len(chosen)):
                 row = trained(place, number).timed(ratio, downstream)

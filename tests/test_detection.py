@@ -15,8 +15,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from experiments import workloads
-from experiments.protocol import trial
 from experiments.protocol.study import make_study
+from experiments.protocol.training import Training
 from models import boxes, tasks
 from models.detection import _image_loss, mean_average_precision
 from pipelines.sources import registry as sources
@@ -298,12 +298,13 @@ def test_the_small_ssd_learns_32_scenes_by_heart(tmp_path):
     sizes = {"data.train_examples": "40", "data.validation_examples": "32", "eval_batch_size": "32"}
     changes = sizes | {"data.data_dir": str(tmp_path), "model.ghost_batch_size": "32"}
     study = make_study(workloads.load("ssd_coco", "small", changes), "baseline", 1)
-    trainer, (batch,) = trial.open_study(study)
-    state = trainer.init(0, batch)
+    training = Training(study)
+    model, (batch,) = training.model, training.validation
+    state = model.init(0, batch)
     for step in range(1, 301):
         rate = np.float32(0.05 * min(1.0, step / 50) * (0.1 if step > 225 else 1.0))
-        state, _ = trainer.update(state, batch, {"learning_rate": rate, "momentum": np.float32(0.9)})
-    assert trainer.evaluate(state, [batch]) > 0.9
+        state, _ = model.update(state, batch, {"learning_rate": rate, "momentum": np.float32(0.9)})
+    assert model.evaluate(state, [batch]) > 0.9
 
 
 @pytest.fixture(scope="module")
@@ -381,15 +382,11 @@ def test_one_update_of_the_papers_config(coco_dir):
     sizes = {"batch_size": "4", "model.ghost_batch_size": "2", "shuffle_buffer": "4", "eval_batch_size": "2"}
     sizes |= {"data.data_dir": str(coco_dir), "data.validation_examples": "2", "warm_up_examples": "0.0"}
     study = make_study(workloads.load("ssd_coco", "paper", sizes), "example_before_augmentation", 2)
-    trainer, validation = trial.open_study(study)
-    counter = trial.stages.ReadCounter()
-    batch = trainer.put(next(trial.pipeline(study, 0, counter).as_numpy_iterator()))
-    state = trainer.init(0, batch)
-    point = {"learning_rate": jnp.float32(0.01), "momentum": jnp.float32(0.9)}
-    state, loss = trainer.update(state, batch, point)
+    training = Training(study, {"learning_rate": 0.01, "momentum": 0.9})
+    loss = training.update(next(training.batches(training.examples).as_numpy_iterator()))
     assert np.isfinite(float(loss))
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
-    assert 0 <= trainer.evaluate(state, validation) <= 1
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(training.state.params))
+    assert 0 <= training.evaluate() <= 1
 
 
 @pytest.mark.parametrize(
@@ -398,7 +395,8 @@ def test_one_update_of_the_papers_config(coco_dir):
 )
 def test_every_variant_gives_batches_with_their_boxes(tmp_path, variant, factor):
     study = make_study(workloads.load("ssd_coco", "smoke", {"data.data_dir": str(tmp_path)}), variant, factor)
-    batches = trial.pipeline(study, 0, trial.stages.ReadCounter()).as_numpy_iterator()
+    training = Training(study)
+    batches = training.batches(training.examples).as_numpy_iterator()
     first, second = next(batches), next(batches)
     assert {name: part.shape for name, part in first.items()} == {
         "image": (16, 48, 48, 3),

@@ -79,7 +79,7 @@ def test_both_halves_make_the_pipeline_and_reading_ahead_changes_nothing(variant
             return [next(batches)["index"].tolist() for _ in range(40)]
 
     plain = Stages(variant, factor, 4, 16)
-    assert first(plain) == first(overlapping(variant, factor, 4, 16))
+    assert first(plain) == first(overlapping(Stages(variant, factor, 4, 16)))
     whole = build(examples(), plain, seed=5, augment=lambda chunk, seed: {"index": -chunk["index"]})
     assert first(plain) == [batch["index"].tolist() for batch in whole.take(40).as_numpy_iterator()]
 
@@ -97,7 +97,7 @@ def test_what_is_upstream_of_the_echo_point():
 
 def test_examples_of_varying_shape_are_timed():
     varying = examples().map(lambda example: {"image": tf.zeros([example["index"] % 5 + 1, 3])})
-    stages = overlapping("example_before_augmentation", 2, 4, 8)
+    stages = overlapping(Stages("example_before_augmentation", 2, 4, 8))
     found = measure(
         varying,
         stages,
@@ -171,7 +171,7 @@ def test_the_watch_passes_items_and_notes_each_chunk():
 def test_measure_takes_each_side_alone():
     """Upstream is drained without steps; the steps see batches of the few examples that were held."""
     counter, seen = ReadCounter(), []
-    stages = overlapping("example", 2, 4, 8)
+    stages = overlapping(Stages("example", 2, 4, 8))
     found = measure(
         counter.count(examples(), chunk=1), stages, lambda batch: seen.append(batch["index"]), seconds=0.01, rounds=2
     )
@@ -183,15 +183,15 @@ def test_a_timed_run_takes_the_updates_of_the_trial():
     """Same batches, same start: the run that is timed at set R ends with the parameters of the trial."""
     study = tiny("example", 2, bound=False)
     point = {"learning_rate": 0.1, "momentum": 0.9}
-    training = Training(study, point, search=1, index=2)
+    training = Training(study, point, search=1, index=2, overlap=True)
     training.warm_up()
     with iterating(training.batches(training.slowed_down(1e-4))) as ours:
-        theirs = trial.pipeline(study, study.seed("data", 1, 2), ReadCounter()).as_numpy_iterator()
+        plain = Training(study, point, search=1, index=2)
+        theirs = plain.batches(plain.examples).as_numpy_iterator()
         for _ in range(6):
             np.testing.assert_array_equal(next(ours)["tokens"], next(theirs)["tokens"])
     drive(training.batches(training.slowed_down(1e-4)), training.step, study.budget_steps)
 
-    trainer, validation = trial.open_study(study)
     values = []
     trial.run(study, 1, 2, point, bound_steps=lambda: None, record=lambda m: values.append(m.value))
-    assert trainer.evaluate(training.state, validation) == values[-1]
+    assert training.evaluate() == values[-1]

@@ -8,7 +8,9 @@ import pytest
 from small_studies import tiny
 
 from experiments.protocol import trial
+from experiments.protocol.model import CompiledModel
 from experiments.protocol.study import ConfigError
+from experiments.protocol.training import Training, learning_rate
 
 POINT = {"learning_rate": 0.1, "momentum": 0.9}
 
@@ -55,13 +57,13 @@ def test_divergence_makes_a_trial_infeasible():
 
 def test_divergence_after_the_target_makes_a_trial_infeasible(monkeypatch):
     """Without a bound, as in Figure 8: the paper discards what diverges."""
-    updates = trial._updates
+    evaluations = trial._evaluations
 
     def diverging(*arguments):
-        yield next(updates(*arguments))
+        yield next(evaluations(*arguments))
         raise trial.TrialDiverged(15)
 
-    monkeypatch.setattr(trial, "_updates", diverging)
+    monkeypatch.setattr(trial, "_evaluations", diverging)
     result, measurements = train(tiny(bound=False, overrides={"target": "1000"}))
     assert len(measurements) == 1
     assert (result.status, result.sgd_steps, result.steps_to_target) == ("infeasible", 15, None)
@@ -88,30 +90,31 @@ def test_same_trial_gives_the_same_numbers(variant, factor):
 def test_update_is_the_textbooks_momentum(nesterov):
     """v' = m v + g; Nesterov: w' = w - lr (g + m v'), heavy ball: w' = w - lr v'."""
     study = tiny()
-    trainer = trial.Trainer(study.config["model"], nesterov)
-    batch = trainer.put(next(iter(trial.pipeline(study, 0, trial.stages.ReadCounter()).as_numpy_iterator())))
+    model = CompiledModel(study.config["model"], nesterov)
+    training = Training(study)
+    batch = model.put(next(training.batches(training.examples).as_numpy_iterator()))
     point = {"learning_rate": np.float32(0.05), "momentum": np.float32(0.8)}
-    weights = jax.tree.map(np.asarray, trainer.init(0, batch).params)
+    weights = jax.tree.map(np.asarray, model.init(0, batch).params)
     velocity = jax.tree.map(np.zeros_like, weights)
-    state = trainer.init(0, batch)
+    state = model.init(0, batch)
     for _ in range(3):
-        gradients, _ = jax.grad(trainer._task.loss, has_aux=True)(weights, {}, batch)
+        gradients, _ = jax.grad(model._task.loss, has_aux=True)(weights, {}, batch)
         velocity = jax.tree.map(lambda v, g: 0.8 * v + np.asarray(g), velocity, gradients)
         steps = jax.tree.map(lambda g, v: g + 0.8 * v if nesterov else v, gradients, velocity)
         weights = jax.tree.map(lambda w, change: w - 0.05 * np.asarray(change), weights, steps)
-        state, _ = trainer.update(state, batch, point)
+        state, _ = model.update(state, batch, point)
     for ours, reference in zip(jax.tree.leaves(state.params), jax.tree.leaves(weights), strict=True):
         np.testing.assert_allclose(ours, reference, rtol=1e-4, atol=1e-6)
 
 
 def test_a_study_compiles_once():
     study = tiny(overrides={"target": "0.1"})
-    trainer, _ = trial.open_study(study)
+    model = Training(study).model
     train(study)
-    compiled = trainer.update._cache_size()
+    compiled = model.update._cache_size()
     train(study, {"learning_rate": 0.01, "momentum": 0.5}, index=2)
     train(tiny("example", 2, overrides={"target": "0.1"}), {"learning_rate": 0.02, "momentum": 0.6})
-    assert trainer.update._cache_size() == compiled
+    assert model.update._cache_size() == compiled
 
 
 def test_result_counts_what_the_source_read():
@@ -122,20 +125,19 @@ def test_result_counts_what_the_source_read():
 
 
 def test_padding_splits_batches_evenly_with_examples_that_are_ignored():
-    trainer, _ = trial.open_study(tiny())
-    trainer = copy.copy(trainer)
-    trainer.devices = 4
-    padded = trainer.pad({"tokens": np.ones((5, 3), np.int32)})
+    model = copy.copy(Training(tiny()).model)
+    model.devices = 4
+    padded = model.pad({"tokens": np.ones((5, 3), np.int32)})
     assert padded["tokens"].shape == (8, 3)
     assert padded["tokens"].sum() == 15
 
 
 def test_rate_is_constant_or_falls_linearly_to_its_end():
     study = tiny()
-    assert trial.learning_rate(study, {"learning_rate": 0.5}, 20) == 0.5
+    assert learning_rate(study, {"learning_rate": 0.5}, 20) == 0.5
     study = dataclasses.replace(study, budget_steps=101, config=study.config | {"end_factor": 0.01})
     point = {"learning_rate": 0.5, "decay_share": 50 / 101}
-    rates = [trial.learning_rate(study, point, step) for step in (1, 26, 51, 101)]
+    rates = [learning_rate(study, point, step) for step in (1, 26, 51, 101)]
     np.testing.assert_allclose(rates, [0.5, 0.5 * (1 - 0.99 / 2), 0.005, 0.005])
 
 
@@ -145,7 +147,7 @@ def test_rate_rises_linearly_and_drops_twice():
     config = study.config | {"warm_up_examples": 10 * study.batch_size}
     study = dataclasses.replace(study, budget_steps=100, config=config)
     point = {"learning_rate": 0.5, "first_drop": 0.6, "second_drop": 0.8}
-    rates = [trial.learning_rate(study, point, step) for step in (1, 5, 10, 11, 60, 61, 80, 81, 100)]
+    rates = [learning_rate(study, point, step) for step in (1, 5, 10, 11, 60, 61, 80, 81, 100)]
     np.testing.assert_allclose(rates, [0.05, 0.25, 0.5, 0.5, 0.5, 0.05, 0.05, 0.005, 0.005])
 
 

@@ -80,7 +80,7 @@ class Progress:
 
 def run_task(root: Path, study: Study, search: int, index: int) -> TrialResult:
     """Trains one trial, or returns its result if another process has finished it meanwhile."""
-    from experiments.protocol import trial  # imports TensorFlow and JAX: seconds, paid once a worker
+    from experiments.protocol import training, trial  # import TensorFlow and JAX: seconds, paid once a worker
 
     folder = store.TrialFolder(root, study, search, index)
     with folder.claimed():
@@ -94,7 +94,7 @@ def run_task(root: Path, study: Study, search: int, index: int) -> TrialResult:
                 "index": index,
                 "seed": study.seed("init", search, index),
                 "point": point,
-                "provenance": store.provenance() | trial.device(),
+                "provenance": store.provenance() | training.device(),
             }
         )
         lower: dict[int, TrialResult] = {}
@@ -105,7 +105,7 @@ def run_task(root: Path, study: Study, search: int, index: int) -> TrialResult:
                     lower[i] = result
             return quasi_random.bound_steps(study, lower.values())
 
-        with trial.pipeline_errors(study):
+        with training.pipeline_errors(study):
             result = trial.run(study, search, index, point, bound_steps=bound_steps, record=folder.append)
         folder.finish(result)
         return result

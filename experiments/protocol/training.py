@@ -1,30 +1,70 @@
-"""A study's training, made ready to be timed: what it reads, its augmentation and its SGD step.
+"""One run of SGD updates on a study's batches: what trials, reruns, timings and pictures all train with.
 
-A process that times sets `engine.worker_environment` before it imports this module.
+A process that trains sets `engine.worker_environment` before it imports this module.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
 import tensorflow as tf
 
-from experiments.protocol import trial
-from experiments.protocol.study import Study
+from experiments.protocol.model import Batch, CompiledModel
+from experiments.protocol.study import ConfigError, EngineError, Study
 from pipelines.advice import timing
 from pipelines.echoing import datasets, stages
-from pipelines.sources import slow
+from pipelines.sources import registry, slow
+from pipelines.sources.source import Source
+
+
+@functools.lru_cache(maxsize=4)
+def _model(model_json: str, nesterov: bool) -> CompiledModel:
+    return CompiledModel(json.loads(model_json), nesterov)
+
+
+@functools.lru_cache(maxsize=2)
+def _source(data_json: str) -> Source:
+    # The host's pipeline must not claim the memory of the accelerator that JAX trains on.
+    tf.config.set_visible_devices([], "GPU")
+    return registry.load(json.loads(data_json))
+
+
+@functools.lru_cache(maxsize=2)
+def _validation(model: CompiledModel, data_json: str, batch_size: int) -> list[Batch]:
+    dataset = _source(data_json).validation().batch(batch_size)
+    return [model.put(model.pad(batch)) for batch in dataset.as_numpy_iterator()]
 
 
 class Training:
-    """One training run of a study, the same updates as trial `index` of search `search` takes.
+    """The updates of trial `index` of search `search` of a study, from the first on.
 
-    `augment` is the stage that augments examples, if it `augments`; `seed` is its pipeline's; `state` is what its
-    updates have changed.
+    `model` is compiled, and `validation` its validation batches, both shared by all trainings of a process and setting.
+    `seed` is the pipeline's; `augment` is the stage that augments examples, if it `augments`; `state` is what updates
+    have changed, None before the first.
     """
 
-    def __init__(self, study: Study, point: Mapping[str, float] | None = None, search: int = 0, index: int = 0) -> None:
-        """Opens the study; `point` is its metaparameters, by default the lowest of each, which do not diverge.
+    def __init__(
+        self,
+        study: Study,
+        point: Mapping[str, float] | None = None,
+        search: int = 0,
+        index: int = 0,
+        *,
+        overlap: bool = False,
+    ) -> None:
+        """Opens the study.
+
+        Args:
+          study: what is trained.
+          point: its metaparameters, by default the lowest of each, which do not diverge.
+          search: with `index` picks the seeds of initialisation and pipeline.
+          index: see `search`.
+          overlap: whether the stages on both sides of the echo point work at the same time, as the paper's model of
+            training time assumes; batches are the same.
 
         Raises:
           ConfigError: the model or the source rejects its settings.
@@ -33,22 +73,70 @@ class Training:
         self._point = point or {dimension.name: dimension.low for dimension in study.space}
         self._init_seed = study.seed("init", search, index)
         self.seed = study.seed("data", search, index)
-        self._trainer, _ = trial.open_study(study)
-        self._source = trial.open_source(study)
+        model_json, data_json = (json.dumps(study.config[key], sort_keys=True) for key in ("model", "data"))
+        try:
+            self.model = _model(model_json, study.config.get("nesterov", True))
+            self._source = _source(data_json)
+            self.validation = _validation(self.model, data_json, study.config["eval_batch_size"])
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{study.workload}: {error}") from error
+        settings = stages.Stages(
+            study.variant, study.echo_factor, study.batch_size, study.shuffle_buffer, study.repeated_batch_buffer
+        )
+        self.stages = timing.overlapping(settings) if overlap else settings
         self.augments = self._source.augment is not None
         self.augment = stages.in_chunks(self._source.augment, self.seed)
         self.restart()
+
+    def restart(self) -> None:
+        """Forgets the updates taken so far; the next one initialises the model anew."""
+        self.state: Any = None
+        self._updates = 0
 
     @property
     def examples(self) -> tf.data.Dataset:
         """What it reads, from the start: iterated a second time, a dataset would give its shards in another order."""
         return self._source.train(self.seed)
 
-    @property
-    def stages(self) -> stages.Stages:
-        """The study's stages, both sides of the echo point working at the same time."""
-        study = self._study
-        return timing.overlapping(study.variant, study.echo_factor, study.batch_size, study.shuffle_buffer)
+    def slowed_down(self, seconds_per_batch: float) -> tf.data.Dataset:
+        """What it reads, from a source that takes so long for a batch."""
+        size = self._study.batch_size
+        return slow.slow(self.examples, slow.Storage(size / seconds_per_batch, request_examples=size))
+
+    def batches(self, examples: tf.data.Dataset, watch: Callable | None = None) -> tf.data.Dataset:
+        """The training batches made of `examples`; `watch` is put at the echo point."""
+        upstream, downstream = stages.split(self.stages, seed=self.seed, augment=self.augment)
+        items = upstream(examples)
+        return downstream(items if watch is None else watch(items))
+
+    def update(self, batch: Batch) -> jax.Array:
+        """Dispatches one SGD update and returns the loss before it, without waiting for either."""
+        batch = self.model.put(batch)
+        if self.state is None:
+            self.state = self.model.init(self._init_seed, batch)
+        self._updates += 1
+        rate = np.float32(learning_rate(self._study, self._point, self._updates))
+        point = {"learning_rate": rate, "momentum": np.float32(self._point["momentum"])}
+        self.state, loss = self.model.update(self.state, batch, point)
+        return loss
+
+    def step(self, batch: Batch) -> None:
+        """Takes one SGD update and waits until it is done."""
+        jax.block_until_ready((self.update(batch), self.state))
+
+    def outputs(self, batches: list[Batch]) -> list[Any]:
+        """What the model says on validation batches, as the task's `evaluate` describes it."""
+        return self.model.outputs(self.state, batches)
+
+    def evaluate(self) -> float:
+        """The metric over all validation batches."""
+        return self.model.evaluate(self.state, self.validation)
+
+    def warm_up(self) -> None:
+        """Compiles the update by taking one, and forgets it."""
+        with datasets.iterating(self.batches(self.examples)) as batches:
+            self.step(next(batches))
+        self.restart()
 
     def downstream_seconds(self, seconds: float = 1.0, rounds: int = 8) -> float:
         """t_downstream, measured: seconds a batch over `rounds` rounds of so many seconds.
@@ -66,34 +154,40 @@ class Training:
         )
         return measured.mean
 
-    def slowed_down(self, seconds_per_batch: float) -> tf.data.Dataset:
-        """What it reads, from a source that takes so long for a batch."""
-        size = self._study.batch_size
-        return slow.slow(self.examples, slow.Storage(size / seconds_per_batch, request_examples=size))
 
-    def batches(self, examples: tf.data.Dataset, watch: Callable | None = None) -> tf.data.Dataset:
-        """The training batches made of `examples`; `watch` is put at the echo point."""
-        upstream, downstream = stages.split(self.stages, seed=self.seed, augment=self.augment)
-        items = upstream(examples)
-        return downstream(items if watch is None else watch(items))
+def learning_rate(study: Study, point: Mapping[str, float], step: int) -> float:
+    """The rate of update `step`, counted from 1, as the workload's settings and metaparameters shape it.
 
-    def warm_up(self) -> None:
-        """Compiles the update by taking one, and forgets it."""
-        with datasets.iterating(self.batches(self.examples)) as batches:
-            self.step(next(batches))
-        self.restart()
+    With `warm_up_examples` it rises linearly to the point's rate while updates use so many examples, copies included.
+    With `decay_share` in the point it falls linearly to `end_factor` times that over this share of the budget's
+    updates, then stays there. With `first_drop` and `second_drop` it falls to a tenth after each of these shares of
+    the budget's updates. Else it is constant.
+    """
+    rate = point["learning_rate"]
+    if "decay_share" in point:
+        progress = min(1.0, (step - 1) / (point["decay_share"] * study.budget_steps))
+        rate *= 1 - (1 - study.config["end_factor"]) * progress
+    drops = [point[name] for name in ("first_drop", "second_drop") if name in point]
+    rate *= 0.1 ** sum(step > drop * study.budget_steps for drop in drops)
+    warm_up_steps = study.config.get("warm_up_examples", 0) / study.batch_size
+    return rate * min(1.0, step / warm_up_steps) if warm_up_steps else rate
 
-    def restart(self) -> None:
-        """Forgets the updates taken so far; the next step initialises the model anew."""
-        self.state, self._updates = None, 0
 
-    def step(self, batch: Mapping[str, np.ndarray]) -> None:
-        """Takes one SGD step and waits until it is done."""
-        on_device = self._trainer.put(batch)
-        if self.state is None:
-            self.state = self._trainer.init(self._init_seed, on_device)
-        self._updates += 1
-        rate = np.float32(trial.learning_rate(self._study, self._point, self._updates))
-        point = {"learning_rate": rate, "momentum": np.float32(self._point["momentum"])}
-        self.state, loss = self._trainer.update(self.state, on_device, point)
-        jax.block_until_ready((self.state, loss))
+@contextlib.contextmanager
+def pipeline_errors(study: Study) -> Iterator[None]:
+    """Tells what the input pipeline raises, such as a damaged image or file, in one line.
+
+    Raises:
+      EngineError: instead of TensorFlow's own.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        told = datasets.in_one_line(error)
+        raise EngineError(f"{study.name}: the input pipeline failed: {told}; finished trials are kept") from None
+
+
+def device() -> dict[str, str]:
+    """What this process trains on."""
+    devices = jax.local_devices()
+    return {"device": f"{len(devices)} x {devices[0].device_kind}"}

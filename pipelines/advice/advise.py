@@ -55,7 +55,7 @@ class Pipeline:
     def timed(self, variant: str, echo_factor: float) -> Stages:
         """The stages to time it with, both sides of the echo point working at the same time."""
         buffer = min(self.shuffle_buffer, TIMED_BUFFER_BATCHES * self.batch_size)
-        return overlapping(variant, echo_factor, self.batch_size, buffer)
+        return overlapping(Stages(variant, echo_factor, self.batch_size, buffer))
 
     def augmented(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """The augmentation stage, if there is one."""

@@ -62,10 +62,10 @@ class Timing:
         return self.upstream.low / self.downstream.high, self.upstream.high / self.downstream.low
 
 
-def overlapping(variant: str, echo_factor: float, batch_size: int, shuffle_buffer: int) -> Stages:
-    """The stages of a pipeline whose two sides work at the same time, as the paper's model assumes."""
-    read_ahead = 2 if variant == "batch" else 2 * max(CHUNK, batch_size)
-    return Stages(variant, echo_factor, batch_size, shuffle_buffer, read_ahead=read_ahead)
+def overlapping(stages: Stages) -> Stages:
+    """The same stages, but those on both sides of the echo point work at the same time, as the model assumes."""
+    read_ahead = 2 if stages.variant == "batch" else 2 * max(CHUNK, stages.batch_size)
+    return dataclasses.replace(stages, read_ahead=read_ahead)
 
 
 def model_seconds(upstream: float, downstream: float, echo_factor: float, upstream_batches: float) -> float:
