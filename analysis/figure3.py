@@ -30,7 +30,7 @@ def _draw_panel(ax: Axes, bars: pd.DataFrame) -> str:
     return plots.WORKLOADS[bars["workload"].iloc[0]]
 
 
-ANALYSIS = Analysis(3, experiment, draw, claims.figure3())
+ANALYSIS = Analysis(experiment.EXPERIMENT, draw, claims.figure3())
 
 if __name__ == "__main__":
     sys.exit(main(__doc__, ANALYSIS.make))

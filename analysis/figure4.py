@@ -54,7 +54,7 @@ def ours(results: Path, scale: str) -> tuple[pd.DataFrame, pd.DataFrame, dict[st
 
     Of each workload with all its studies.
     """
-    chosen, trials = figures.selected(experiment, results, scale)
+    chosen, trials = figures.selected(experiment.EXPERIMENT, results, scale)
     studies = chosen.studies
     rows = reach.per_study(trials, studies)
     goals = ["min"] * len(studies)
@@ -173,7 +173,7 @@ def check(ours: pd.DataFrame, scale: str, drawn: Mapping[str, np.ndarray] | None
       scale: for the command in the table.
       drawn: as `claims.check` takes it.
     """
-    command = f"python -m experiments.figure4 --scale={scale}"
+    command = f"{experiment.EXPERIMENT.command} --scale={scale}"
     return claims.check(claims_figure4.figure4(), _joined(published()), ours, command, drawn=drawn)
 
 
@@ -233,13 +233,13 @@ def make(results: Path, scale: str) -> str:
 class TrainingTime:
     """Figure 4 as `analysis.all` draws it beside the others."""
 
-    number = 4
+    number = experiment.EXPERIMENT.number
     make = staticmethod(make)
     check = staticmethod(check)
 
     def has_results(self, results: Path, scale: str) -> bool:
         """Whether a workload has all of its studies."""
-        return figures.has_results(experiment, results, scale)
+        return figures.has_results(experiment.EXPERIMENT, results, scale)
 
 
 ANALYSIS = TrainingTime()

@@ -97,7 +97,7 @@ def _best_of_both(bars: Bars) -> Numbers:
     return [_best(_speed_ups(bars, 1)) / _best(_speed_ups(bars, 0))]
 
 
-ANALYSIS = Analysis(5, experiment, draw, claims())
+ANALYSIS = Analysis(experiment.EXPERIMENT, draw, claims())
 
 if __name__ == "__main__":
     sys.exit(main(__doc__, ANALYSIS.make))

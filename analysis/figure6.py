@@ -20,12 +20,9 @@ from analysis.drawing import plots
 from analysis.figures import Analysis, Rows
 from analysis.statistics.claims import TOLERANCE, Bars, Claim, Numbers, at_least, at_most, below, smallest
 from experiments import figure6 as experiment
+from experiments import workloads
 
 SIZES = 4
-EXAMPLE_VARIANTS = {
-    "transformer_lm1b": ["example"],
-    "resnet50_imagenet": ["example_after_augmentation", "example_before_augmentation"],
-}
 
 
 def draw(rows: Rows) -> Figure:
@@ -41,11 +38,13 @@ def _draw_panel(ax: Axes, bars: pd.DataFrame) -> str:
 
 def claims() -> list[Claim]:
     """Section 3.4: as the batch grows, batch echoing gains on the baseline and example echoing does not."""
-    return [claim for panel, workload in experiment.PANELS.items() for claim in _of_panel(f"6{panel}", workload)]
+    return [
+        claim for panel, workload in experiment.EXPERIMENT.panels.items() for claim in _of_panel(f"6{panel}", workload)
+    ]
 
 
 def _of_panel(figure: str, workload: str) -> list[Claim]:
-    variants = EXAMPLE_VARIANTS[workload]
+    variants = [variant for variant in workloads.echoing(workload) if variant != "batch"]
 
     def ratios(variant: str) -> Callable[[Bars], Numbers]:
         def of_sizes(bars: Bars) -> Numbers:
@@ -84,7 +83,7 @@ def _largest_over_best_smaller(numbers: Numbers) -> np.ndarray:
     return numbers[-1] / smallest(numbers[:-1])
 
 
-ANALYSIS = Analysis(6, experiment, draw, claims())
+ANALYSIS = Analysis(experiment.EXPERIMENT, draw, claims())
 
 if __name__ == "__main__":
     sys.exit(main(__doc__, ANALYSIS.make))

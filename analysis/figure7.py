@@ -110,7 +110,7 @@ def _spread(numbers: Numbers) -> np.ndarray:
     return (largest(numbers) - smallest(numbers)) / np.mean(numbers, axis=0)
 
 
-ANALYSIS = Analysis(7, experiment, draw, claims())
+ANALYSIS = Analysis(experiment.EXPERIMENT, draw, claims())
 
 if __name__ == "__main__":
     sys.exit(main(__doc__, ANALYSIS.make))

@@ -19,14 +19,11 @@ from analysis.drawing import plots
 from analysis.figures import BEST_VALUE, Analysis, Rows
 from analysis.statistics.claims import Bars, Claim, Numbers, at_most
 from experiments import figure8 as experiment
+from experiments import workloads
 
 PAPERS_SPREAD = 0.001
 """How far searches of the paper may be apart, in nats or accuracy: not published, our choice, a tenth of its axes."""
-GOALS = {"transformer_lm1b": "min", "resnet50_imagenet": "max"}
-ECHOING = {
-    "transformer_lm1b": ["batch", "example"],
-    "resnet50_imagenet": ["batch", "example_after_augmentation", "example_before_augmentation"],
-}
+GOALS = {name: workloads.load(name, "small").goal for name in experiment.EXPERIMENT.panels.values()}
 
 
 def draw(rows: Rows) -> Figure:
@@ -45,8 +42,8 @@ def claims() -> list[Claim]:
     """Section 3.6: on the same fresh examples echoing reaches a value no worse than the baseline's."""
     return [
         _no_worse(f"8{panel}", workload, variant)
-        for panel, workload in experiment.PANELS.items()
-        for variant in ECHOING[workload]
+        for panel, workload in experiment.EXPERIMENT.panels.items()
+        for variant in workloads.echoing(workload)
     ]
 
 
@@ -67,7 +64,7 @@ def _no_worse(figure: str, workload: str, variant: str) -> Claim:
     return Claim(figure, workload, text, values, at_most(0), loss, 4)
 
 
-ANALYSIS = Analysis(8, experiment, draw, claims(), BEST_VALUE)
+ANALYSIS = Analysis(experiment.EXPERIMENT, draw, claims(), BEST_VALUE)
 
 if __name__ == "__main__":
     sys.exit(main(__doc__, ANALYSIS.make))

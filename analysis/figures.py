@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 from analysis.drawing import curves, plots, report, space
 from analysis.statistics import claims, load, reach, selection, uncertainty
 from experiments.protocol import tables
+from experiments.protocol.experiment import Experiment
 from experiments.protocol.study import ResultsError
 
 Rows = Sequence[tuple[str, pd.DataFrame]]
@@ -51,7 +51,7 @@ BEST_VALUE = Measure(
 )
 
 
-def selected(experiment: ModuleType, results: Path, scale: str) -> tuple[selection.Selection, pd.DataFrame]:
+def selected(experiment: Experiment, results: Path, scale: str) -> tuple[selection.Selection, pd.DataFrame]:
     """The studies that a figure is drawn from, and their trials.
 
     Raises:
@@ -59,15 +59,14 @@ def selected(experiment: ModuleType, results: Path, scale: str) -> tuple[selecti
     """
     found = selection.select(experiment, results, scale)
     if found.studies.empty:
-        name = experiment.__name__.rpartition(".")[-1]
         raise ResultsError(
-            f"{results / scale} has no workload with all studies of {name.replace('figure', 'Figure ')}; run "
-            f"`python -m experiments.{name} --scale={scale}`, then `python -m experiments.collect --scale={scale}`"
+            f"{results / scale} has no workload with all studies of Figure {experiment.number}; run "
+            f"`{experiment.command} --scale={scale}`, then `python -m experiments.collect --scale={scale}`"
         )
     return found, selection.trials_of(found, results, scale)
 
 
-def has_results(experiment: ModuleType, results: Path, scale: str) -> bool:
+def has_results(experiment: Experiment, results: Path, scale: str) -> bool:
     """Whether there is anything of a figure to draw."""
     if scale == load.PUBLISHED:
         return True
@@ -76,16 +75,20 @@ def has_results(experiment: ModuleType, results: Path, scale: str) -> bool:
 
 @dataclass(frozen=True)
 class Analysis:
-    """One figure of the paper: the module of its studies, how it is drawn, what it claims.
+    """One figure of the paper: its studies, how it is drawn, what it claims.
 
     `draw` takes rows of (title, bars): the paper's and ours.
     """
 
-    number: int
-    experiment: ModuleType
+    experiment: Experiment
     draw: Callable[[Rows], Figure]
     claims: Sequence[claims.Claim]
     measure: Measure = FRESH_EXAMPLES
+
+    @property
+    def number(self) -> int:
+        """The figure's number in the paper."""
+        return self.experiment.number
 
     def has_results(self, results: Path, scale: str) -> bool:
         """Whether there is anything to draw."""
@@ -123,7 +126,7 @@ class Analysis:
             self.claims,
             load.published(self.number),
             ours,
-            f"python -m experiments.figure{self.number} --scale={scale}",
+            f"{self.experiment.command} --scale={scale}",
             column=self.measure.mean_column,
             drawn=drawn,
         )

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from experiments import workloads
+from experiments.protocol.experiment import Experiment
 from experiments.protocol.study import ConfigError, EngineError, ResultsError, Study
-
-MakeStudies = Callable[..., list[Study]]
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,19 +38,16 @@ class Parser(argparse.ArgumentParser):
         return flags, overrides
 
 
-def main(
-    description: str | None, panels: Mapping[str, str], studies: MakeStudies, argv: list[str] | None = None
-) -> int:
+def main(experiment: Experiment, argv: list[str] | None = None) -> int:
     """Runs one figure's command and returns its exit code; what goes wrong is told in one line.
 
     Args:
-      description: the figure's docstring, shown by --help.
-      panels: workload of each panel.
-      studies: makes the studies of one panel from a workload's configuration.
+      experiment: the figure.
       argv: arguments, `sys.argv` if None.
     """
+    panels, studies = experiment.panels, experiment.studies
     logging.basicConfig(format="%(message)s")
-    flags, overrides = _parse(description, panels, argv)
+    flags, overrides = _parse(experiment.description, panels, argv)
 
     def work() -> None:
         selected = [panels[panel] for panel in flags.panel] if flags.panel else list(panels.values())

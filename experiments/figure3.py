@@ -12,16 +12,11 @@ import sys
 
 from ml_collections import ConfigDict
 
+from experiments import workloads
 from experiments.command_line import main
+from experiments.protocol.experiment import Experiment
 from experiments.protocol.study import Study, make_study
 
-PANELS = {
-    "a": "transformer_lm1b",
-    "b": "transformer_common_crawl",
-    "c": "resnet32_cifar10",
-    "d": "resnet50_imagenet",
-    "e": "ssd_coco",
-}
 ECHO_FACTOR = 2
 
 
@@ -34,5 +29,7 @@ def studies(config: ConfigDict, *, bound: bool = True) -> list[Study]:
     ]
 
 
+EXPERIMENT = Experiment(3, __doc__, workloads.panels(3), studies)
+
 if __name__ == "__main__":
-    sys.exit(main(__doc__, PANELS, studies))
+    sys.exit(main(EXPERIMENT))

@@ -14,10 +14,11 @@ import sys
 
 from ml_collections import ConfigDict
 
+from experiments import workloads
 from experiments.command_line import main
+from experiments.protocol.experiment import Experiment
 from experiments.protocol.study import Study, make_study
 
-PANELS = {"a": "transformer_lm1b", "b": "resnet50_imagenet"}
 ECHO_FACTORS = (2, 3, 4, 5, 6)
 RATIOS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
@@ -48,5 +49,7 @@ def studies(config: ConfigDict, *, bound: bool = True) -> list[Study]:
     ]
 
 
+EXPERIMENT = Experiment(4, __doc__, workloads.panels(4), studies)
+
 if __name__ == "__main__":
-    sys.exit(main(__doc__, PANELS, studies))
+    sys.exit(main(EXPERIMENT))

@@ -12,10 +12,11 @@ import sys
 
 from ml_collections import ConfigDict
 
+from experiments import workloads
 from experiments.command_line import main
+from experiments.protocol.experiment import Experiment
 from experiments.protocol.study import Study, make_study
 
-PANELS = {"ab": "transformer_lm1b"}
 ECHO_FACTORS = (1, 2, 4, 8, 16)
 
 
@@ -28,5 +29,7 @@ def studies(config: ConfigDict, *, bound: bool = True) -> list[Study]:
     ]
 
 
+EXPERIMENT = Experiment(5, __doc__, workloads.panels(5), studies)
+
 if __name__ == "__main__":
-    sys.exit(main(__doc__, PANELS, studies))
+    sys.exit(main(EXPERIMENT))

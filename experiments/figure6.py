@@ -14,10 +14,11 @@ import sys
 
 from ml_collections import ConfigDict
 
+from experiments import workloads
 from experiments.command_line import main
+from experiments.protocol.experiment import Experiment
 from experiments.protocol.study import Study, make_study
 
-PANELS = {"a": "transformer_lm1b", "b": "resnet50_imagenet"}
 ECHO_FACTOR = 2
 
 
@@ -30,5 +31,7 @@ def studies(config: ConfigDict, *, bound: bool = True) -> list[Study]:
     ]
 
 
+EXPERIMENT = Experiment(6, __doc__, workloads.panels(6), studies)
+
 if __name__ == "__main__":
-    sys.exit(main(__doc__, PANELS, studies))
+    sys.exit(main(EXPERIMENT))

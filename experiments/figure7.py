@@ -15,10 +15,11 @@ import sys
 
 from ml_collections import ConfigDict
 
+from experiments import workloads
 from experiments.command_line import main
+from experiments.protocol.experiment import Experiment
 from experiments.protocol.study import Study, make_study
 
-PANELS = {"ab": "transformer_lm1b"}
 ECHO_FACTOR = 2
 REPEATED_BATCH_BUFFERS = (0, 10, 100)
 """In batches; one batch is no shuffling, so it is made without that buffer, as in Figure 3."""
@@ -39,5 +40,7 @@ def studies(config: ConfigDict, *, bound: bool = True) -> list[Study]:
     return made
 
 
+EXPERIMENT = Experiment(7, __doc__, workloads.panels(7), studies)
+
 if __name__ == "__main__":
-    sys.exit(main(__doc__, PANELS, studies))
+    sys.exit(main(EXPERIMENT))

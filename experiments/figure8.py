@@ -14,10 +14,11 @@ import sys
 
 from ml_collections import ConfigDict
 
+from experiments import workloads
 from experiments.command_line import main
+from experiments.protocol.experiment import Experiment
 from experiments.protocol.study import Study, make_study
 
-PANELS = {"a": "transformer_lm1b", "b": "resnet50_imagenet"}
 ECHO_FACTOR = 4
 
 
@@ -41,5 +42,7 @@ def studies(config: ConfigDict, *, bound: bool = False) -> list[Study]:
     ]
 
 
+EXPERIMENT = Experiment(8, __doc__, workloads.panels(8), studies)
+
 if __name__ == "__main__":
-    sys.exit(main(__doc__, PANELS, studies))
+    sys.exit(main(EXPERIMENT))

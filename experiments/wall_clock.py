@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 
 from experiments import workloads
 from experiments.command_line import Parser, positive, positive_float, told
-from experiments.figure4 import PANELS, studies
+from experiments.figure4 import EXPERIMENT, studies
 from experiments.protocol import engine, store, tables
 from experiments.protocol import search as quasi_random
 from experiments.protocol.study import ConfigError, Study
@@ -137,7 +137,9 @@ def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = Parser(__doc__)
     parser.add_argument("--scale", choices=workloads.SCALES, required=True)
-    parser.add_argument("--panel", choices=sorted(PANELS), action="append", help="only this panel; may be repeated")
+    parser.add_argument(
+        "--panel", choices=sorted(EXPERIMENT.panels), action="append", help="only this panel; may be repeated"
+    )
     parser.add_argument("--ratio", type=positive_float, action="append", help="R; may be repeated; default 6")
     parser.add_argument("--echo-factor", type=positive_float, action="append", help="may be repeated; default 1 to 6")
     parser.add_argument("--reruns", type=positive, default=RERUNS, help="reruns of each chosen trial; default 5")
@@ -145,8 +147,8 @@ def main(argv: list[str] | None = None) -> int:
     flags, overrides = parser.parse_with_overrides(argv)
 
     def work() -> None:
-        for panel in flags.panel or PANELS:
-            config = workloads.load(PANELS[panel], flags.scale, overrides)
+        for panel in flags.panel or EXPERIMENT.panels:
+            config = workloads.load(EXPERIMENT.panels[panel], flags.scale, overrides)
             factors = [study.echo_factor for study in studies(config)]
             wanted = flags.echo_factor or factors
             if unknown := set(wanted) - set(factors):

@@ -1,5 +1,6 @@
 """Loss and metric of each task: what a trial minimises and what its target is set on."""
 
+import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -92,7 +93,7 @@ class ImageClassification(MeanMetric):
     def init(self, key: jax.Array, batch: Batch) -> tuple[Params, ModelState]:
         """Random parameters and first batch statistics."""
         variables = self.model.init(key, to_floats(batch["image"]), training=True)
-        return variables["params"], variables["batch_stats"]
+        return variables["params"], variables.get("batch_stats", {})
 
     def loss(self, params: Params, model_state: ModelState, batch: Batch) -> tuple[jax.Array, ModelState]:
         """Mean loss over the batch, and the batch statistics after it."""
@@ -101,7 +102,7 @@ class ImageClassification(MeanMetric):
         targets = optax.smooth_labels(jax.nn.one_hot(batch["label"], logits.shape[-1]), self.label_smoothing)
         squares = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params) if leaf.ndim > 1)
         loss = optax.softmax_cross_entropy(logits, targets).mean() + 0.5 * self.weight_decay * squares
-        return loss, changed["batch_stats"]
+        return loss, changed.get("batch_stats", {})
 
     def evaluate(self, params: Params, model_state: ModelState, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """Images classified rightly, and images."""
@@ -112,7 +113,10 @@ class ImageClassification(MeanMetric):
 
 
 def build(settings: Mapping[str, Any]) -> Task:
-    """Makes the task that a workload's `config.model` describes."""
+    """Makes the task that a workload's `config.model` describes.
+
+    One that is not of this package is named as `package.module:function`, which takes the other settings.
+    """
     arguments = dict(settings)
     name = arguments.pop("name")
     if name == "transformer":
@@ -124,4 +128,11 @@ def build(settings: Mapping[str, Any]) -> Task:
     if name == "ssd":
         settings = {key: arguments.pop(key) for key in ("weight_decay", "detections")}
         return Detection(model=SSD(SSDConfig(**arguments)), **settings)
-    raise ValueError(f"model.name must be transformer, ssd, {' or '.join(networks)}, got {name!r}")
+    if ":" not in name:
+        known = ", ".join(["transformer", "ssd", *networks])
+        raise ValueError(f"model.name must be one of {known} or package.module:function, got {name!r}")
+    try:
+        make = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"model.name {name}: {error}") from error
+    return make(**arguments)

@@ -13,7 +13,7 @@ from pipelines.sources import registry as sources
 
 
 def run(*arguments):
-    return main(figure3.__doc__, figure3.PANELS, figure3.studies, list(arguments))
+    return main(figure3.EXPERIMENT, list(arguments))
 
 
 def one_line(captured):
@@ -72,7 +72,7 @@ def test_bad_setting_is_named(setting, named, capsys):
 def test_a_typed_setting_holds_where_the_workload_has_another(capsys):
     config = workloads.load("transformer_lm1b", "small")
     assert any("trials" in change for change in config["at"].values())
-    assert main("", figure5.PANELS, figure5.studies, ["--scale=small", "--plan", "--config.trials=3"]) == 0
+    assert main(figure5.EXPERIMENT, ["--scale=small", "--plan", "--config.trials=3"]) == 0
     planned = [line.split()[2] for line in capsys.readouterr().out.splitlines() if line.startswith("transformer")]
     assert set(planned) == {str(3 * config.searches)}
 
@@ -119,7 +119,7 @@ def test_plan_needs_neither_tensorflow_nor_jax():
         "from experiments.command_line import main\n"
         "for figure in (figure3, figure4, figure5, figure6, figure7, figure8):\n"
         "    for scale in workloads.SCALES:\n"
-        "        assert main('', figure.PANELS, figure.studies, [f'--scale={scale}', '--plan']) == 0\n"
+        "        assert main(figure.EXPERIMENT, [f'--scale={scale}', '--plan']) == 0\n"
         "assert not {'jax', 'tensorflow', 'scipy'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -136,7 +136,7 @@ def test_plan_adds_up(capsys):
 
 def test_plan_takes_a_larger_batch_to_be_slower_in_proportion(capsys):
     arguments = ["--scale=paper", "--panel=a", "--plan", "--seconds-per-update=0.36"]
-    assert main(figure6.__doc__, figure6.PANELS, figure6.studies, arguments) == 0
+    assert main(figure6.EXPERIMENT, arguments) == 0
     rows = {line.split("  ")[0]: line.split()[-4:] for line in capsys.readouterr().out.splitlines()}
     assert rows["transformer_lm1b baseline-e1-b1024-s1000000"][1::2] == ["10,000,000", "1,000.0"]
     assert rows["transformer_lm1b baseline-e1-b4096-s1000000"][1::2] == ["7,500,000", "3,000.0"]

@@ -94,7 +94,7 @@ def test_published_best_values_are_drawn_as_tabulated():
 def test_claims_hold_on_the_papers_numbers_but_where_it_contradicts_itself(figure, number):
     bars = load.published(number)
     analysis = figure.ANALYSIS
-    table = claims.check(analysis.statistics.claims, bars, bars, "", column=analysis.measure.mean_column)
+    table = claims.check(analysis.claims, bars, bars, "", column=analysis.measure.mean_column)
     contradicted = table["claim"].str.contains("the paper's own data do")
     assert set(table.loc[contradicted, "verdict"]) <= {"does not hold"}
     assert set(table.loc[~contradicted, "verdict"]) == {"holds"}

@@ -49,7 +49,7 @@ def test_one_setting_has_one_configuration_in_all_figures(scale):
     """Two would contradict each other in the collected tables, but that budgets may differ."""
     found: dict[tuple, Study] = {}
     for figure in (figure3, figure4, figure5, figure6, figure7, figure8):
-        for workload in set(figure.PANELS.values()):
+        for workload in set(figure.EXPERIMENT.panels.values()):
             for study in studies(figure, workload, scale):
                 assert found.setdefault(tuple(tables.study_keys(study).values()), study) == study
 

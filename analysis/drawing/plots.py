@@ -21,6 +21,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter
 
+from experiments import workloads
+
 COLOURS = {
     "baseline": "#d9d9d9",
     "batch": "#3b6fb6",
@@ -36,13 +38,8 @@ LABELS = {
     "example_before_augmentation": "example\nechoing\nbefore aug.",
 }
 EDGE = "#404040"
-WORKLOADS = {
-    "transformer_lm1b": "Transformer on LM1B",
-    "transformer_common_crawl": "Transformer on Common Crawl",
-    "resnet32_cifar10": "ResNet-32 on CIFAR-10",
-    "resnet50_imagenet": "ResNet-50 on ImageNet",
-    "ssd_coco": "SSD on COCO",
-}
+WORKLOADS = {name: workload.title for name, workload in workloads.WORKLOADS.items()}
+"""What plots call them, in the order of their panels."""
 
 plt.rcParams.update(
     {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "svg.hashsalt": "data-echoing"}

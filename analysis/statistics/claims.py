@@ -15,6 +15,7 @@ import pandas as pd
 
 from analysis.drawing.plots import WORKLOADS
 from analysis.statistics import uncertainty
+from experiments import workloads
 
 TOLERANCE = 0.02
 """Slack in comparisons of means: the paper's own orderings hold within it (Common Crawl's two variants tie)."""
@@ -172,15 +173,10 @@ def last_over_first(numbers: Numbers) -> np.ndarray:
     return numbers[-1] / numbers[0]
 
 
-def figure3(workloads: Iterable[str] = WORKLOADS) -> list[Claim]:
+def figure3() -> list[Claim]:
     """Section 3.2: at e = 2 echoing needs fewer fresh examples, more so the earlier it is inserted."""
-    claims = []
-    for panel, workload in zip("abcde", workloads, strict=True):
-        text = workload.startswith("transformer")
-        variants = ["batch", "example"] if text else ["batch", "example_after_augmentation"]
-        variants += [] if text else ["example_before_augmentation"]
-        claims += _of_panel(f"3{panel}", workload, variants)
-    return claims
+    found = workloads.panels(3).items()
+    return [claim for panel, name in found for claim in _of_panel(f"3{panel}", name, workloads.echoing(name))]
 
 
 def _of_panel(figure: str, workload: str, variants: list[str]) -> list[Claim]:

@@ -20,7 +20,7 @@ from analysis.statistics.claims import (
     smallest,
     smallest_step,
 )
-from experiments.figure4 import PANELS, RATIOS
+from experiments.figure4 import EXPERIMENT, RATIOS
 
 NEAR = 1.1
 LEAST_FACTOR = 4
@@ -29,7 +29,7 @@ LEAST_FACTOR = 4
 
 def figure4() -> list[Claim]:
     """For each workload: when echoing saves time, which factor saves most, and what was timed."""
-    return [claim for workload in PANELS.values() for claim in [*_modelled(workload), *_timed(workload)]]
+    return [claim for workload in EXPERIMENT.panels.values() for claim in [*_modelled(workload), *_timed(workload)]]
 
 
 def _modelled(workload: str) -> list[Claim]:

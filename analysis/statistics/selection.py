@@ -3,12 +3,12 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 
 import pandas as pd
 
 from experiments import workloads
 from experiments.protocol import tables
+from experiments.protocol.experiment import Experiment
 from experiments.protocol.study import ResultsError, Study
 from experiments.protocol.tables import SETTING_KEYS, STATUSES, STUDY_KEYS
 
@@ -24,7 +24,7 @@ class Selection:
     notes: list[str] = field(default_factory=list)
 
 
-def select(experiment: ModuleType, results: Path, scale: str) -> Selection:
+def select(experiment: Experiment, results: Path, scale: str) -> Selection:
     """A figure's studies of each workload that has all of them, those without the bound where there are no others.
 
     A study is known by its setting: workload, variant, echo factor, sizes. Of several with one setting the one that
@@ -36,7 +36,7 @@ def select(experiment: ModuleType, results: Path, scale: str) -> Selection:
     """
     table = tables.read(results, scale, "studies")
     chosen = Selection(table.iloc[:0])
-    for workload in dict.fromkeys(experiment.PANELS.values()):
+    for workload in dict.fromkeys(experiment.panels.values()):
         config = workloads.load(workload, scale)
         panels = [_panel(table, experiment.studies(config, bound=bound)) for bound in (True, False)]
         complete = [panel for panel in panels if not panel.missing]

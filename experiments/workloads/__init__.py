@@ -1,17 +1,41 @@
-"""The paper's workloads, one module each, all with the same `config(scale)`."""
+"""The workloads, one module each with a `WORKLOAD`; a module that is added here is one more.
+
+They are in the order of their panels in Figure 3.
+"""
 
 import difflib
 import importlib
 import json
+import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from experiments.protocol.experiment import Workload
 from experiments.protocol.study import ConfigError, Dimension, at_setting
 
-WORKLOADS = ("transformer_lm1b", "transformer_common_crawl", "resnet32_cifar10", "resnet50_imagenet", "ssd_coco")
 SCALES = ("smoke", "small", "paper")
+
+
+def _found() -> dict[str, Workload]:
+    names = [module.name for module in pkgutil.iter_modules(__path__)]
+    found = {name: importlib.import_module(f"{__name__}.{name}").WORKLOAD for name in names}
+    return dict(sorted(found.items(), key=lambda item: (item[1].panels.get(3, "~"), item[0])))
+
+
+WORKLOADS = _found()
+
+
+def panels(figure: int) -> dict[str, str]:
+    """The workload of each panel of a figure."""
+    found = {workload.panels[figure]: name for name, workload in WORKLOADS.items() if figure in workload.panels}
+    return dict(sorted(found.items()))
+
+
+def echoing(name: str) -> list[str]:
+    """The echoing variants of a workload, the one that echoes latest first."""
+    return [variant for variant in WORKLOADS[name].config("small").budget_fresh_examples if variant != "baseline"]
 
 
 def load(name: str, scale: str, overrides: Mapping[str, str] | None = None) -> ConfigDict:
@@ -25,7 +49,7 @@ def load(name: str, scale: str, overrides: Mapping[str, str] | None = None) -> C
     Raises:
       ConfigError: an unknown key, or a value of the wrong type or out of range; the message names the key.
     """
-    config = importlib.import_module(f"experiments.workloads.{name}").config(scale)
+    config = WORKLOADS[name].config(scale)
     config.lock()
     for key, text in (overrides or {}).items():
         _override(config, name, key, text)

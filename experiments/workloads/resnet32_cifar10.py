@@ -19,6 +19,8 @@ Smoke scale: the same path in seconds; its target is low and its numbers mean no
 
 from ml_collections import ConfigDict
 
+from experiments.protocol.experiment import Workload
+
 
 def config(scale: str) -> ConfigDict:
     """The workload's settings at `scale`."""
@@ -118,3 +120,6 @@ def schedule_space(**dimensions: tuple[float, float]) -> dict:
     """The search space of a rate that falls linearly, from (low, high) of each metaparameter."""
     scales = {"learning_rate": "log", "momentum": "reverse_log", "decay_share": "linear"}
     return {name: {"scale": scales[name], "low": low, "high": high} for name, (low, high) in dimensions.items()}
+
+
+WORKLOAD = Workload("ResNet-32 on CIFAR-10", config, {3: "c"})

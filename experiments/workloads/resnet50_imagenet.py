@@ -26,6 +26,7 @@ Smoke scale: the same path in seconds; its target is low and its numbers mean no
 
 from ml_collections import ConfigDict
 
+from experiments.protocol.experiment import Workload
 from experiments.workloads.resnet32_cifar10 import budgets, schedule_space
 
 
@@ -185,3 +186,6 @@ def _model(stages: tuple[int, ...], width: int, num_classes: int, ghost_batch_si
         "label_smoothing": 0.0,
         "weight_decay": 1e-4,
     }
+
+
+WORKLOAD = Workload("ResNet-50 on ImageNet", config, {3: "d", 4: "b", 6: "b", 8: "b"})

@@ -20,6 +20,7 @@ Smoke scale: the same path in seconds; its target is low and its numbers mean no
 
 from ml_collections import ConfigDict
 
+from experiments.protocol.experiment import Workload
 from experiments.workloads.resnet32_cifar10 import budgets
 
 
@@ -141,3 +142,6 @@ def _space(**dimensions: tuple[float, float]) -> dict:
         names.get(name, name): {"scale": scales[name], "low": low, "high": high}
         for name, (low, high) in dimensions.items()
     }
+
+
+WORKLOAD = Workload("SSD on COCO", config, {3: "e"})

@@ -20,6 +20,7 @@ Smoke scale: the same path in seconds; its target is low and its numbers mean no
 
 from ml_collections import ConfigDict
 
+from experiments.protocol.experiment import Workload
 from experiments.workloads import transformer_lm1b
 
 
@@ -46,3 +47,6 @@ def _small(c: ConfigDict) -> None:
 
 def _smoke(c: ConfigDict) -> None:
     c.data.source = "public_domain"
+
+
+WORKLOAD = Workload("Transformer on Common Crawl", config, {3: "b"})

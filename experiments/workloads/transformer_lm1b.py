@@ -32,6 +32,8 @@ Smoke scale: the same path in seconds; its target is low and its numbers mean no
 
 from ml_collections import ConfigDict, FieldReference
 
+from experiments.protocol.experiment import Workload
+
 
 def config(scale: str) -> ConfigDict:
     """The workload's settings at `scale`."""
@@ -185,3 +187,6 @@ def _space(learning_rate: tuple[float, float], momentum: tuple[float, float]) ->
         "learning_rate": {"scale": "log", "low": learning_rate[0], "high": learning_rate[1]},
         "momentum": {"scale": "reverse_log", "low": momentum[0], "high": momentum[1]},
     }
+
+
+WORKLOAD = Workload("Transformer on LM1B", config, {3: "a", 4: "a", 5: "ab", 6: "a", 7: "ab", 8: "a"})

@@ -5,6 +5,7 @@ the business of `stages.py`.
 """
 
 import functools
+import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,6 +30,8 @@ SOURCES: Mapping[str, Callable[..., Source]] = {
 def load(settings: Mapping[str, Any]) -> Source:
     """Opens the source that a workload's `config.data` names; the other keys are the source's arguments.
 
+    A source that is not of this package is named as `package.module:function`.
+
     Raises:
       ValueError: there is no such source, or an argument is out of range.
       DatasetMissing: the data are not where they were looked for, or not complete.
@@ -36,6 +39,12 @@ def load(settings: Mapping[str, Any]) -> Source:
     """
     arguments = dict(settings)
     name = arguments.pop("source")
-    if name not in SOURCES:
-        raise ValueError(f"data.source must be one of {', '.join(SOURCES)}, got {name!r}")
-    return SOURCES[name](**arguments)
+    if name in SOURCES:
+        return SOURCES[name](**arguments)
+    if ":" not in name:
+        raise ValueError(f"data.source must be one of {', '.join(SOURCES)} or package.module:function, got {name!r}")
+    try:
+        make = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"data.source {name}: {error}") from error
+    return make(**arguments)
