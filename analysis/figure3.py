@@ -22,7 +22,7 @@ from experiments import figure3 as experiment
 
 def draw(rows: Rows) -> Figure:
     """Draws the bars of each row's title, a panel a workload."""
-    return plots.sheet(rows, plots.by_workload(rows), _draw_panel)
+    return plots.sheet(rows, plots.by_workload(rows), _draw_panel, legend=True)
 
 
 def _draw_panel(ax: Axes, bars: pd.DataFrame) -> str:

@@ -67,19 +67,20 @@ def ours(results: Path, scale: str) -> tuple[pd.DataFrame, pd.DataFrame, dict[st
 
 def draw(sources: list[Source]) -> Figure:
     """Version 1: a panel for each source and workload, a line for each R, timed points in the line's colour."""
-    panels = [
-        (title, w, rows, timed) for title, rows, timed in sources for w in plots.WORKLOADS if w in set(rows["workload"])
-    ]
+    shown = [w for w in plots.WORKLOADS if any(w in set(rows["workload"]) for _, rows, _ in sources)]
+    shape = (len(sources), len(shown))
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(3.2 * len(panels) + 1, 3.3), squeeze=False, sharey=True, layout="constrained"
+        *shape, figsize=(3.2 * shape[1] + 1.8, 3 * shape[0]), squeeze=False, sharey=True, layout="constrained"
     )
-    for ax, (title, workload, rows, timed) in zip(axes[0], panels, strict=True):
-        training_times(ax, rows[rows["workload"] == workload], timed[timed["workload"] == workload])
-        ax.set_title(f"{plots.WORKLOADS[workload]}\n{title}", fontsize=9)
-    axes[0, 0].set_ylabel("training time (baseline without waiting = 1)")
+    for i, (title, rows, timed) in enumerate(sources):
+        for j, workload in enumerate(shown):
+            ax = axes[i, j]
+            training_times(ax, rows[rows["workload"] == workload], timed[timed["workload"] == workload])
+            ax.set_title(f"{plots.WORKLOADS[workload]}\n{title}", fontsize=9)
+        axes[i, 0].set_ylabel("training time\n(baseline without waiting = 1)")
     lines, labels = axes[0, 0].get_legend_handles_labels()
     told = "lines: modelled"
-    if any("ratio" in timed and len(timed) for *_, timed in panels):
+    if any("ratio" in timed and len(timed) for *_, timed in sources):
         told += "\npoints: timed reruns (five at\nR = 6, else one), for the\nsearches' fresh examples"
     figure.legend(
         lines[::-1],

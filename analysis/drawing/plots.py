@@ -38,6 +38,8 @@ LABELS = {
     "example_before_augmentation": "example\nechoing\nbefore aug.",
 }
 EDGE = "#404040"
+WIDEST = 3
+"""More panels than this beside each other cannot be read where pages are 840 pixels wide."""
 WORKLOADS = {name: workload.title for name, workload in workloads.WORKLOADS.items()}
 """What plots call them, in the order of their panels."""
 
@@ -48,7 +50,8 @@ plt.rcParams.update(
 
 def title(scale: str) -> str:
     """What panels of our own results are called."""
-    return "smoke test, not a result" if scale == "smoke" else f"this reproduction, {scale} scale"
+    kinds = {"smoke": "smoke test, not a result", "small": "ours, a small stand-in", "paper": "ours, paper scale"}
+    return kinds[scale]
 
 
 def fresh_example_bars(ax: Axes, rows: pd.DataFrame) -> Axes:
@@ -160,7 +163,7 @@ def sheet(
     ylabel: str = "fresh examples read to target",
     legend: bool = False,
 ) -> Figure:
-    """Draws panels: a row for each (title, bars), a column for each choice of bars; side by side if it is only one.
+    """Draws panels: a row for each (title, bars), a column for each choice of bars; turned if that is too wide or tall.
 
     Args:
       rows: titles, such as `published`, and the bars to choose panels from.
@@ -169,19 +172,19 @@ def sheet(
       ylabel: of all panels.
       legend: whether to add one of the variants' colours.
     """
-    single = len(columns) == 1
-    shape = (1, len(rows)) if single else (len(rows), len(columns))
-    figure, axes = plt.subplots(*shape, figsize=(3.1 * shape[1], 2.9 * shape[0]), squeeze=False, layout="constrained")
+    turned = not 1 < len(columns) <= WIDEST
+    shape = (len(columns), len(rows)) if turned else (len(rows), len(columns))
+    figure, axes = plt.subplots(*shape, figsize=(3.1 * shape[1], 2.7 * shape[0]), squeeze=False, layout="constrained")
     for i, (title, bars) in enumerate(rows):
         for j, choose in enumerate(columns):
-            ax = axes[0, i] if single else axes[i, j]
+            ax = axes[j, i] if turned else axes[i, j]
             panel = choose(bars)
             if panel.empty:
                 ax.set_axis_off()
                 ax.text(0.5, 0.5, "not run", ha="center", color="grey")
                 continue
             ax.set_title(f"{draw(ax, panel)}\n{title}", fontsize=9)
-            if single or j == 0:
+            if ax.get_subplotspec().is_first_col():
                 ax.set_ylabel(ylabel)
     if legend:
         drawn = {variant for _, bars in rows for variant in bars["variant"]}
