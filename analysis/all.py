@@ -15,7 +15,7 @@ from analysis import detections, evidence, figure3, figure4, figure5, figure6, f
 from analysis.drawing import report
 from analysis.statistics import load
 from experiments import workloads
-from experiments.command_line import told
+from experiments.command_line import exit_code
 from experiments.protocol import tables
 
 FIGURES = (figure3, figure4, figure5, figure6, figure7, figure8)
@@ -48,4 +48,4 @@ def claims(results: Path, scale: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(told(lambda: print(redraw(), evidence.save(), sep="\n\n")))
+    sys.exit(exit_code(lambda: print(redraw(), evidence.save(), sep="\n\n")))

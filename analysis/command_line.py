@@ -5,7 +5,7 @@ from pathlib import Path
 
 from analysis.statistics import load
 from experiments import workloads
-from experiments.command_line import Parser, told
+from experiments.command_line import Parser, exit_code
 from experiments.protocol import tables
 
 
@@ -27,4 +27,4 @@ def main(
     parser.add_argument("--scale", required=True, choices=scales)
     parser.add_argument("--results", type=Path, default=tables.RESULTS)
     flags = parser.parse_args(argv)
-    return told(lambda: print(make(flags.results, flags.scale)))
+    return exit_code(lambda: print(make(flags.results, flags.scale)))

@@ -79,15 +79,15 @@ def draw(sources: list[Source]) -> Figure:
             ax.set_title(f"{plots.WORKLOADS[workload]}\n{title}", fontsize=9)
         axes[i, 0].set_ylabel("training time\n(baseline without waiting = 1)")
     lines, labels = axes[0, 0].get_legend_handles_labels()
-    told = "lines: modelled"
+    words = "lines: modelled"
     if any("ratio" in timed and len(timed) for *_, timed in sources):
-        told += "\npoints: timed reruns (five at\nR = 6, else one), for the\nsearches' fresh examples"
+        words += "\npoints: timed reruns (five at\nR = 6, else one), for the\nsearches' fresh examples"
     figure.legend(
         lines[::-1],
         labels[::-1],
         loc="outside right center",
         frameon=False,
-        title=told,
+        title=words,
     )
     return figure
 

@@ -114,11 +114,11 @@ class Analysis:
         folder = results / scale
         plots.save(curves.draw(curves.curves(measurements, winners), studies), folder / f"figure{self.number}_curves")
         plots.save(space.draw(trials, studies, winners), folder / f"figure{self.number}_space")
-        told = [
+        words = [
             report.describe_edges(reach.edges(winners, studies)),
             report.describe_statuses(reach.statuses(trials, studies)),
         ]
-        return self._write(folder, rows, bars, table, told, notes)
+        return self._write(folder, rows, bars, table, words, notes)
 
     def check(self, ours: pd.DataFrame, scale: str, drawn: Mapping[str, np.ndarray] | None = None) -> pd.DataFrame:
         """The figure's claims on the paper's bars and on ours, as `claims.check` gives them; not run without bars."""
@@ -153,12 +153,12 @@ class Analysis:
         rows: Rows,
         bars: pd.DataFrame,
         table: pd.DataFrame,
-        told: list[str],
+        words: list[str],
         notes: Sequence[str] = (),
     ) -> str:
         path = folder / f"figure{self.number}.png"
         plots.save(self.draw(rows), path)
         report.save_table(bars, path.with_suffix(".csv"))
         report.save_table(table, folder / f"claims_figure{self.number}.md", notes)
-        parts = [self.measure.describe(bars), *told, report.markdown(table), *report.bullets(notes), f"drawn: {path}"]
+        parts = [self.measure.describe(bars), *words, report.markdown(table), *report.bullets(notes), f"drawn: {path}"]
         return "\n\n".join(parts)

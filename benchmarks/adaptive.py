@@ -44,9 +44,9 @@ def main() -> None:
             stage = AdaptiveEcho(MOST if adaptive else 1)
             batches = stage.echo(source(ratio, stalls))
             run = drive(batches, lambda _: time.sleep(STEP_SECONDS), round(SECONDS / STEP_SECONDS))
-            told = f"1 to {MOST}" if adaptive else "none"
+            words = f"1 to {MOST}" if adaptive else "none"
             print(
-                f"{name:24}{told:>10}{run.seconds:9.1f}{run.idle_seconds:9.1f}{stage.factor:8.2f}"
+                f"{name:24}{words:>10}{run.seconds:9.1f}{run.idle_seconds:9.1f}{stage.factor:8.2f}"
                 f"{stage.fresh_items:7}{stage.echoed_items:8}"
             )
 

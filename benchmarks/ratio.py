@@ -47,8 +47,8 @@ def main() -> None:
             examples, training.stages, training.step, augment=training.augment, seed=training.seed, seconds=1, rounds=8
         )
         low, high = times.ratio_range
-        told = f"{ratio:8g}{times.ratio:10.2f}{f'{low:.2f} - {high:.2f}':>20}{times.ratio / ratio - 1:+9.1%}"
-        print(f"{told}{wanted * 1e3:17.2f}{times.upstream.mean * 1e3:10.2f}")
+        words = f"{ratio:8g}{times.ratio:10.2f}{f'{low:.2f} - {high:.2f}':>20}{times.ratio / ratio - 1:+9.1%}"
+        print(f"{words}{wanted * 1e3:17.2f}{times.upstream.mean * 1e3:10.2f}")
     each = f"the step {times.step.mean * 1e3:.2f}, echo {times.echo * 1e3:.2f}, shuffle {times.shuffle * 1e3:.2f}"
     print(f"milliseconds a batch: {times.downstream.mean * 1e3:.2f} downstream; alone: {each}\n")
 

@@ -11,7 +11,7 @@ import os
 import sys
 
 from experiments import workloads
-from experiments.command_line import Parser, positive_float, told
+from experiments.command_line import Parser, exit_code, positive_float
 from experiments.figure4 import earliest
 from experiments.protocol import engine
 from experiments.protocol.study import make_study
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         with pipeline_errors(study):
             advise.report(pipeline, training.step, flags.confirm)
 
-    return told(work)
+    return exit_code(work)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.command_line import Parser, told
+from experiments.command_line import Parser, exit_code
 from experiments.protocol import search as quasi_random
 from experiments.protocol import store, tables
 from experiments.protocol.study import ResultsError, Study
@@ -100,13 +100,13 @@ def collect(runs: Path, results: Path, scale: str, allow_changed: bool = False) 
       ResultsError: there are no runs at this scale, or two configurations of one study.
     """
     rows_of: dict[str, list[dict]] = {"trials": [], "measurements": [], "studies": []}
-    told: list[str] = []
+    words: list[str] = []
     seen: dict[tuple, Study] = {}
     for study in store.studies(runs, scale):
         found = [search_rows(runs, study, search) for search in range(study.searches)]
         finished = [rows for rows in found if rows is not None]
         if len(finished) < study.searches:
-            told.append(f"left out, {len(finished)} of {study.searches} searches finished: {study.name}")
+            words.append(f"left out, {len(finished)} of {study.searches} searches finished: {study.name}")
             continue
         other = seen.setdefault(tuple(tables.study_keys(study).values()), study)
         if other is not study:
@@ -117,7 +117,7 @@ def collect(runs: Path, results: Path, scale: str, allow_changed: bool = False) 
         trials = [row for rows, _ in finished for row in rows]
         changed = sum(tables.is_changed(row.get("git_revision")) for row in trials)
         if changed and scale != "smoke" and not allow_changed:
-            told.append(
+            words.append(
                 f"left out, {changed} of {len(trials)} trials are of changed files or an unknown revision: "
                 f"{study.name}; run it in a clean checkout, or take it with --allow-changed"
             )
@@ -125,13 +125,13 @@ def collect(runs: Path, results: Path, scale: str, allow_changed: bool = False) 
         rows_of["trials"] += trials
         rows_of["measurements"] += [row for _, rows in finished for row in rows]
         rows_of["studies"].append(study_row(study, trials))
-        told.append(f"collected: {study.name}, {len(trials)} trials")
-    if not told:
+        words.append(f"collected: {study.name}, {len(trials)} trials")
+    if not words:
         raise ResultsError(f"no runs under {runs / scale}; run `python -m experiments.figure3 --scale={scale}`")
     for name, rows in rows_of.items():
         if rows:
             tables.update(results / scale, name, pd.DataFrame(rows))
-    return "\n".join(told)
+    return "\n".join(words)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -142,7 +142,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=tables.RESULTS)
     parser.add_argument("--allow-changed", action="store_true", help="take trials of changed files as well")
     flags = parser.parse_args(argv)
-    return told(lambda: print(collect(flags.runs, flags.results, flags.scale, flags.allow_changed)))
+    return exit_code(lambda: print(collect(flags.runs, flags.results, flags.scale, flags.allow_changed)))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(experiment: Experiment, argv: list[str] | None = None) -> int:
-    """Runs one figure's command and returns its exit code; what goes wrong is told in one line.
+    """Runs one figure's command and returns its exit code; what goes wrong is said in one line.
 
     Args:
       experiment: the figure.
@@ -61,11 +61,11 @@ def main(experiment: Experiment, argv: list[str] | None = None) -> int:
         else:
             _run(wanted, flags)
 
-    return told(work, stopped="stopped; finished trials are kept, the same command goes on from here")
+    return exit_code(work, stopped="stopped; finished trials are kept, the same command goes on from here")
 
 
-def told(work: Callable[[], None], stopped: str = "stopped") -> int:
-    """Does a command's work and returns its exit code; what goes wrong, or `stopped`, is told in one line."""
+def exit_code(work: Callable[[], None], stopped: str = "stopped") -> int:
+    """Does a command's work and returns its exit code; what goes wrong, or `stopped`, is said in one line."""
     try:
         work()
     except KeyboardInterrupt:
@@ -168,8 +168,8 @@ def plan(
     width = max(len(str(row[0])) for row in rows)
     lines = [f"{'study':{width}} {'trials':>7} {'updates':>14} {'fresh examples':>17} {'hours':>9}"]
     for name, *numbers, row_hours in rows:
-        told = "unknown" if math.isnan(row_hours) else f"{row_hours:,.1f}"
-        lines.append(f"{name:{width}} " + "{:7,} {:14,} {:17,.0f} {:>9}".format(*numbers, told))
+        words = "unknown" if math.isnan(row_hours) else f"{row_hours:,.1f}"
+        lines.append(f"{name:{width}} " + "{:7,} {:14,} {:17,.0f} {:>9}".format(*numbers, words))
     lines.append(
         "Trials: feasible ones, each trained to its budget; infeasible ones come on top, those that are stopped early "
         "take less. Hours: of one accelerator, or of one core where there is none. What figures share is run once."

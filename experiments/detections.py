@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from experiments import workloads
-from experiments.command_line import Parser, positive, positive_float, share_below_one, told
+from experiments.command_line import Parser, exit_code, positive, positive_float, share_below_one
 from experiments.protocol import engine, store
 from experiments.protocol.study import Study, make_study
 
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"mAP {mean_average_precision:.3f} after {flags.updates} updates; written: {path}")
         print(f"next: python -m analysis.detections --scale={flags.scale}")
 
-    return told(work)
+    return exit_code(work)
 
 
 def record(study: Study, updates: int, point: dict[str, float], path: Path) -> float:

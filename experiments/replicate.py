@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from experiments import workloads
-from experiments.command_line import Parser, natural, positive, told
+from experiments.command_line import Parser, exit_code, natural, positive
 from experiments.protocol import engine, store, tables
 from experiments.protocol.study import ConfigError, Measurement, Study, TrialResult
 
@@ -119,7 +119,7 @@ def replicate(results: Path, scale: str, drawn: list[dict]) -> list[dict]:
     """Trains the drawn trials again and returns a row for each, printed as it comes.
 
     Raises:
-      ConfigError: a study cannot be made again; told before anything is trained.
+      ConfigError: a study cannot be made again; raised before anything is trained.
     """
     studies = [study_of(committed, scale) for committed in drawn]
     measurements = tables.read(results, scale, "measurements")
@@ -154,14 +154,14 @@ def verdict(row: dict) -> str:
         "never" if row[key] is None else f"after {row[key]} updates"
         for key in ("steps_to_target", "steps_to_target_now")
     )
-    told = (
+    words = (
         f"agrees for {row['agree_for']} of {row['evaluations']} evaluations to {TOLERANCE:g} relative, largest "
         f"difference {row['largest_difference']:.1e}, target {target_now}, then {target}"
     )
     if row["status"] != row["status_now"] or (target == target_now and row["sgd_steps"] != row["sgd_steps_now"]):
         ends = (f"{row[f'status{when}']} at update {row[f'sgd_steps{when}']}" for when in ("_now", ""))
-        told += f", {' instead of '.join(ends)}"
-    return told
+        words += f", {' instead of '.join(ends)}"
+    return words
 
 
 def _processor(row: dict) -> str:
@@ -220,7 +220,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"\n{summary(rows)}")
         check(rows)
 
-    return told(work)
+    return exit_code(work)
 
 
 if __name__ == "__main__":

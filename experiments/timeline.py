@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from experiments import workloads
-from experiments.command_line import Parser, positive_float, told
+from experiments.command_line import Parser, exit_code, positive_float
 from experiments.figure4 import earliest
 from experiments.protocol import engine, store
 from experiments.protocol.study import Study, make_study
@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
         store.write_atomically(path, table.to_csv(index=False))
         print(f"written: {path}; next: python -m analysis.timeline --scale={flags.scale}")
 
-    return told(work)
+    return exit_code(work)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import pandas as pd
 from ml_collections import ConfigDict
 
 from experiments import workloads
-from experiments.command_line import Parser, positive, positive_float, told
+from experiments.command_line import Parser, exit_code, positive, positive_float
 from experiments.figure4 import EXPERIMENT, studies
 from experiments.protocol import engine, store, tables
 from experiments.protocol import search as quasi_random
@@ -157,7 +157,7 @@ def main(argv: list[str] | None = None) -> int:
             chosen = choose(config, wanted, tables.read(flags.results, flags.scale, "trials"))
             time_studies(studies(config)[-1], chosen, flags.ratio or [RATIO], flags.reruns, folder)
 
-    return told(work, stopped="stopped; what was timed is kept")
+    return exit_code(work, stopped="stopped; what was timed is kept")
 
 
 def choose(config: ConfigDict, wanted: list[float], trials: pd.DataFrame) -> list[tuple[Study, tuple[int, int]]]:
@@ -204,10 +204,10 @@ def time_studies(
 
 def describe(row: dict) -> str:
     """One rerun in words."""
-    told = f"{row['workload']} e = {row['echo_factor']:g}, R = {row['ratio']:g}, rerun {row['rerun']}: "
+    words = f"{row['workload']} e = {row['echo_factor']:g}, R = {row['ratio']:g}, rerun {row['rerun']}: "
     if not row["reached_target"]:
-        return told + "target not reached"
-    return told + (
+        return words + "target not reached"
+    return words + (
         f"{row['seconds']:.1f} s, of them {row['fill_seconds']:.1f} s to fill the buffer and "
         f"{row['idle_seconds']:.1f} s waiting, for {row['fresh_examples']:,.0f} fresh examples"
     )

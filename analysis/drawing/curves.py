@@ -77,8 +77,8 @@ def draw_panel(ax: Axes, table: pd.DataFrame, studies: pd.DataFrame) -> Axes:
     lines = [reach.of_study(table, study) for _, study in studies.iterrows()]
     for line, index, label in zip(lines, studies.index, plots.study_labels(studies), strict=True):
         x, mean, deviation = (line[column].to_numpy(float) for column in ("fresh_examples", "mean", "deviation"))
-        told = label if len(line) else f"{label}: no winner"
-        ax.plot(x, mean, color=colours[index], linewidth=1.2, label=told)
+        words = label if len(line) else f"{label}: no winner"
+        ax.plot(x, mean, color=colours[index], linewidth=1.2, label=words)
         ax.fill_between(x, mean - deviation, mean + deviation, color=colours[index], alpha=0.25, linewidth=0)
     ax.axhline(first["target"], color="black", linestyle="--", linewidth=1)
     _limit(ax, pd.concat([line["mean"] for line in lines]), first["goal"])

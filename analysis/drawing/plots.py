@@ -105,9 +105,9 @@ def bar(ax: Axes, x: float, row: pd.Series, baseline: float | None, width: float
     if row["reached"]:
         ax.errorbar(x, mean, [[mean - low], [high - mean]], color="black", linewidth=1, capsize=3)
     if row["reached"] < row["searches"]:
-        told, turned = f"{row['reached']} of {row['searches']}", 90 if width < 0.4 else 0
-        told += " reached" if turned else "\nreached"
-        ax.annotate(told, (x, 0), ha="center", va="bottom", fontsize=7, rotation=turned)
+        words, turned = f"{row['reached']} of {row['searches']}", 90 if width < 0.4 else 0
+        words += " reached" if turned else "\nreached"
+        ax.annotate(words, (x, 0), ha="center", va="bottom", fontsize=7, rotation=turned)
     if variant != "baseline" and baseline is not None:
         reach = width * 0.45 / 0.8
         ideal = baseline / row["echo_factor"]

@@ -14,7 +14,7 @@ def markdown(table: pd.DataFrame) -> str:
 def describe(bars: pd.DataFrame) -> str:
     """The numbers behind a bar chart, a line a bar; with the interval of `statistics.uncertainty` if any."""
     low, mean, high = (bars[f"{end}_fresh_examples"] for end in ("min", "mean", "max"))
-    told = pd.DataFrame(
+    shown = pd.DataFrame(
         _settings(bars)
         | {
             "mean fresh": mean.map("{:,.0f}".format),
@@ -25,15 +25,15 @@ def describe(bars: pd.DataFrame) -> str:
         | _trials(bars)
         | _interval(bars, "{:,.0f}")
     )
-    return markdown(told)
+    return markdown(shown)
 
 
 def describe_best(bars: pd.DataFrame) -> str:
     """The best values at a fixed budget, a line a variant; the paper's have no ends."""
     ends = [end for end in ("mean", "min", "max") if f"{end}_best_value" in bars]
     values = {f"{end} best": bars[f"{end}_best_value"].map("{:.4f}".format) for end in ends}
-    told = _settings(bars) | {"metric": bars["metric"]} | values | {"searches": _searches(bars)}
-    return markdown(pd.DataFrame(told | _trials(bars) | _interval(bars, "{:.4f}")))
+    shown = _settings(bars) | {"metric": bars["metric"]} | values | {"searches": _searches(bars)}
+    return markdown(pd.DataFrame(shown | _trials(bars) | _interval(bars, "{:.4f}")))
 
 
 def describe_statuses(statuses: pd.DataFrame) -> str:
@@ -73,7 +73,7 @@ def _interval(bars: pd.DataFrame, form: str) -> dict[str, list[str]]:
 def describe_edges(edges: pd.DataFrame) -> str:
     """Where the winners lie in each search space, a line a study and dimension."""
     verdict = edges["inside"].map({True: "inside", False: "AT AN EDGE"}).where(edges["winners"] > 0, "no winner")
-    told = pd.DataFrame(
+    shown = pd.DataFrame(
         _settings(edges)
         | {
             "dimension": edges["dimension"],
@@ -84,30 +84,30 @@ def describe_edges(edges: pd.DataFrame) -> str:
             "optimum": verdict,
         }
     )
-    return markdown(told)
+    return markdown(shown)
 
 
 def describe_speedups(speedups: pd.DataFrame) -> str:
     """How much less than the baseline each echo factor needs, a line each; empty where nothing was timed."""
-    told = speedups[["workload", "variant"]].copy()
-    told["e"] = speedups["echo_factor"].map("{:g}".format)
-    told["fewer fresh examples"] = speedups["fresh_speedup"].map("{:.2f}x".format)
+    shown = speedups[["workload", "variant"]].copy()
+    shown["e"] = speedups["echo_factor"].map("{:g}".format)
+    shown["fewer fresh examples"] = speedups["fresh_speedup"].map("{:.2f}x".format)
     for name, column, form in (
         ("in the reruns", "rerun_fresh_speedup", "{:.2f}x"),
         ("less wall time", "wall_clock_speedup", "{:.2f}x"),
         ("time an upstream batch", "batch_growth", "{:+.1%}"),
     ):
-        told[name] = speedups[column].map(lambda value, form=form: "" if pd.isna(value) else form.format(value))
-    return markdown(told)
+        shown[name] = speedups[column].map(lambda value, form=form: "" if pd.isna(value) else form.format(value))
+    return markdown(shown)
 
 
 def describe_model_errors(errors: pd.DataFrame) -> str:
     """How far timed seconds are from the model, in per cent, a line a workload and e, a column an R."""
-    told = errors.map(lambda error: "" if pd.isna(error) else f"{error:+.1%}")
-    told.columns = [f"R = {ratio:g}" for ratio in errors.columns]
-    told = told.reset_index()
+    shown = errors.map(lambda error: "" if pd.isna(error) else f"{error:+.1%}")
+    shown.columns = [f"R = {ratio:g}" for ratio in errors.columns]
+    shown = shown.reset_index()
     return markdown(
-        told.assign(echo_factor=told["echo_factor"].map("{:g}".format)).rename(columns={"echo_factor": "e"})
+        shown.assign(echo_factor=shown["echo_factor"].map("{:g}".format)).rename(columns={"echo_factor": "e"})
     )
 
 

@@ -183,8 +183,8 @@ def pipeline_errors(study: Study) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        told = datasets.in_one_line(error)
-        raise EngineError(f"{study.name}: the input pipeline failed: {told}; finished trials are kept") from None
+        words = datasets.in_one_line(error)
+        raise EngineError(f"{study.name}: the input pipeline failed: {words}; finished trials are kept") from None
 
 
 def device() -> dict[str, str]:

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from pipelines.sources.wet import BadMember, Page, members, read_pages
 
 REMEMBERED_LINES = 4_000_000  # more than a WET file has; at most about 0.5 GB
-LANGUAGE_SAMPLE = 1000  # characters of a page that its language is told from
+LANGUAGE_SAMPLE = 1000  # characters of a page that its language is detected from
 VALIDATION_EVERY = 100  # one line in so many is kept for validation
 SPLITS = ("train", "validation")
 COUNTS = ("pages", "train", "validation", "not_english", "repeated_lines", "skipped_members")
@@ -61,7 +61,7 @@ def split_of(line: str) -> str:
 
 
 class NewLines:
-    """Drops lines that occurred before, exactly but for white space at their ends; told by their hashes.
+    """Drops lines that occurred before, exactly but for white space at their ends; compared by their hashes.
 
     After `limit` different lines it forgets them all and begins again, so that its memory is bounded. `repeated`
     counts the lines that it dropped.
@@ -111,7 +111,7 @@ def prepare_file(wet: Path, out: Path, progress: Callable[[float], object]) -> N
     """Writes a WET file's pages to `out`, a TFRecord file a split, then its counts, the sign that it is done.
 
     Each record is an Example of a page's `url` and of its `text`, the lines of the split that are left. What cannot
-    be read is named on stderr; `progress` is told the bytes done since it was told last.
+    be read is named on stderr; `progress` is called with the bytes done since its last call.
     """
     counts = Counter(dict.fromkeys(COUNTS, 0))
     new_lines = NewLines()

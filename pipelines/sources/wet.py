@@ -23,7 +23,7 @@ def members(stream: BinaryIO, skipped: Callable[[int, str], None]) -> Iterator[t
 
     Args:
       stream: a file of concatenated gzip members.
-      skipped: told the offset and the fault of each stretch that cannot be read; what follows is read again.
+      skipped: called with the offset and the fault of each stretch that cannot be read; what follows is read again.
     """
     offset: int | None = 0
     damaged = False
