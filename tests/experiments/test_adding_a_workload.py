@@ -47,6 +47,7 @@ def test_the_other_figures_do_not_notice(suite):
     assert "mlp_fashion_mnist" in run(suite, "experiments.figure3", "--scale=paper", "--plan")
 
 
+@pytest.mark.slow
 def test_a_source_or_model_that_is_not_there_is_one_line(suite):
     for setting, named in (
         ("data.source=experiments.workloads.nothing:images", "data.source experiments.workloads.nothing:images"),

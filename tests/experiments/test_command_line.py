@@ -101,6 +101,7 @@ def test_damaged_image_is_named_in_one_line(tmp_path, capsys):
     assert ".tfrecord__0: unreadable image" in last
 
 
+@pytest.mark.slow
 def test_unreachable_scheduler_is_one_line(tmp_path, capsys):
     assert run("--scale=smoke", "--scheduler=tcp://127.0.0.1:1", f"--runs={tmp_path}") == 1
     assert "error: no Dask scheduler answers at tcp://127.0.0.1:1" in capsys.readouterr().err.splitlines()[-1]
@@ -142,6 +143,7 @@ def test_plan_takes_a_larger_batch_to_be_slower_in_proportion(capsys):
     assert rows["transformer_lm1b baseline-e1-b4096-s1000000"][1::2] == ["7,500,000", "3,000.0"]
 
 
+@pytest.mark.slow
 def test_whole_way_inline(tmp_path, capsys):
     """Search, status, collection and plot of tiny studies."""
     settings = [

@@ -59,6 +59,7 @@ def table(runs, results_folder):
     return trials.drop(columns=["seconds", "git_revision"]), measurements
 
 
+@pytest.mark.slow
 def test_kills_damage_and_company_change_nothing(tmp_path):
     runs = tmp_path / "runs"
     first = start(runs)
@@ -150,11 +151,13 @@ def test_failing_trial_stops_the_run_with_its_message(tmp_path, monkeypatch):
         engine.run([tiny()], root=tmp_path, engine="inline")
 
 
+@pytest.mark.slow
 def test_unreachable_scheduler_is_named(tmp_path):
     with pytest.raises(EngineError, match=r"tcp://127\.0\.0\.1:1"):
         engine.run([tiny()], root=tmp_path, scheduler="tcp://127.0.0.1:1")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
 def test_interrupt_is_told_and_keeps_results(tmp_path):
     process = start(tmp_path)

@@ -86,6 +86,7 @@ def test_same_trial_gives_the_same_numbers(variant, factor):
     assert train(study, search=1)[1] != a
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nesterov", [True, False])
 def test_update_is_the_textbooks_momentum(nesterov):
     """v' = m v + g; Nesterov: w' = w - lr (g + m v'), heavy ball: w' = w - lr v'."""

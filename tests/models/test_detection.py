@@ -280,6 +280,7 @@ def test_loss_against_a_slow_reference():
     assert expected[2] == (0, 0)
 
 
+@pytest.mark.slow
 def test_a_batch_without_objects_has_a_loss_of_zero_and_finite_gradients():
     task = tasks.build(workloads.load("ssd_coco", "smoke", {"model.weight_decay": "0.0"}).model.to_dict())
     batch = {
@@ -293,6 +294,7 @@ def test_a_batch_without_objects_has_a_loss_of_zero_and_finite_gradients():
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradients))
 
 
+@pytest.mark.slow
 def test_the_small_ssd_learns_32_scenes_by_heart(tmp_path):
     """With the whole batch as one virtual batch: slices of 16 leave evaluation's averages a little off."""
     sizes = {"data.train_examples": "40", "data.validation_examples": "32", "eval_batch_size": "32"}
@@ -377,6 +379,7 @@ def test_coco_keeps_ids_and_crowds_and_drops_empty_boxes(coco_dir):
     assert sorted(int(e["image_id"]) for e in training) == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_one_update_of_the_papers_config(coco_dir):
     """Shrunk in batch and buffer only: network and images keep their size."""
     sizes = {"batch_size": "4", "model.ghost_batch_size": "2", "shuffle_buffer": "4", "eval_batch_size": "2"}

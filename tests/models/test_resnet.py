@@ -106,6 +106,7 @@ def images(number=64, size=8):
     return {"image": jnp.asarray(pixels), "label": jnp.arange(number, dtype=jnp.int32) % 10}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [CIFAR | {"ghost_batch_size": 32}, BOTTLENECK], ids=["resnet", "bottleneck"])
 def test_learns_64_images_by_heart(settings):
     task, batch = tasks.build(settings), images()

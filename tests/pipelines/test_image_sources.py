@@ -172,6 +172,7 @@ def test_a_pixel_is_enlarged_to_the_crop():
         np.testing.assert_array_equal(enlarged, np.broadcast_to(image, (8, 8, 3)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("workload", "sizes"),
     [

@@ -81,6 +81,7 @@ def test_tokenising_resumes_where_it_was_killed(data_dir, tmp_path, monkeypatch)
     assert all((example["tokens"] == text.END).sum() == 1 for example in ends)
 
 
+@pytest.mark.slow
 def test_one_update_of_the_papers_config(data_dir):
     """Shrunk in batch, buffers and vocabulary only: the model keeps its size."""
     config = workloads.load(
