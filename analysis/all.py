@@ -3,7 +3,7 @@
     python -m analysis.all
 
 Besides, it puts the claims of all figures, also of those that were not run, into results/<scale>/claims.md, and what
-echoed examples were worth into the evidence that `pipelines.advice` advises by.
+echoed examples were worth into the evidence that `pipelines.echoing.advice` advises by.
 """
 
 import sys

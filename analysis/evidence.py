@@ -1,4 +1,4 @@
-"""What echoed examples were worth in the paper and in our searches: the evidence that `pipelines.advice` goes by."""
+"""What echoed examples were worth in the paper and in our searches: the evidence of `pipelines.echoing.advice`."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis.statistics import load
 from experiments.protocol import tables
-from pipelines.advice import worth
+from pipelines.echoing.advice import worth
 
 FIGURES = (3, 4, 5)
 """Those at a workload's own batch size, Figure 3, which has no other, first."""
@@ -38,6 +38,6 @@ def _shares(bars: pd.DataFrame) -> pd.DataFrame:
 
 
 def save(path: Path = worth.EVIDENCE, results: Path = tables.RESULTS) -> str:
-    """Writes the table that comes with `pipelines.advice`; returns what it did, in words."""
+    """Writes the table that comes with `pipelines.echoing.advice`; returns what it did, in words."""
     table(results).to_csv(path, index=False)
     return f"written: {path}"

@@ -10,8 +10,8 @@ import time
 
 import tensorflow as tf
 
-from pipelines.advice.runs import drive
-from pipelines.echoing.adaptive import AdaptiveEcho
+from pipelines.echoing.advice.runs import drive
+from pipelines.echoing.tfdata.adaptive import AdaptiveEcho
 from pipelines.sources.slow import Storage, slow
 
 BATCH, STEP_SECONDS, SECONDS = 32, 0.05, 20

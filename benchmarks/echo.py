@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.timing import ratio, seconds_in_turn
-from pipelines.echoing.echo import echo
+from pipelines.echoing.tfdata.echo import echo
 
 EXAMPLES, BATCH = 64_000, 64
 

@@ -24,7 +24,7 @@ import tensorflow as tf
 from benchmarks.step import against_torch, report
 from benchmarks.timing import seconds_in_turn
 from benchmarks.updates import Updates
-from pipelines.echoing.stages import Stages, build
+from pipelines.echoing.tfdata.stages import Stages, build
 from pipelines.sources.registry import load
 from pipelines.transforms import images
 

@@ -31,9 +31,9 @@ def main() -> None:
     config = workloads.load(flags.workload, flags.scale)
     os.environ.update(engine.worker_environment(flags.scale))
     from experiments.protocol.training import Training
-    from pipelines.advice import timing
-    from pipelines.advice.runs import drive
-    from pipelines.echoing.echo import CHUNK
+    from pipelines.echoing.advice import timing
+    from pipelines.echoing.advice.runs import drive
+    from pipelines.echoing.tfdata.echo import CHUNK
 
     training = Training(make_study(config, earliest(config), 2), overlap=True)
     print(

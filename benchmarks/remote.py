@@ -27,7 +27,7 @@ def main() -> None:
     import tensorflow as tf
 
     from experiments.protocol.training import Training
-    from pipelines.advice import timing
+    from pipelines.echoing.advice import timing
     from pipelines.sources.remote import read_records, serve
 
     config = workloads.load(flags.workload, flags.scale)

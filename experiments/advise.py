@@ -1,4 +1,4 @@
-"""What the advisor (`pipelines.advice`) says about a workload: t_upstream, t_downstream and R at each echo point.
+"""What the advisor (`pipelines.echoing.advice`) says of a workload: t_upstream, t_downstream, R at each echo point.
 
     python -m experiments.advise --workload=transformer_lm1b --scale=small              its own source
     python -m experiments.advise --workload=transformer_lm1b --scale=small --ratio=4    slowed down to R = 4
@@ -31,8 +31,8 @@ def main(argv: list[str] | None = None) -> int:
         study = make_study(config, earliest(config), 2)
         os.environ.update(engine.worker_environment(flags.scale))
         from experiments.protocol.training import Training, pipeline_errors  # imports JAX and TensorFlow
-        from pipelines.advice import advise
-        from pipelines.echoing.datasets import as_set
+        from pipelines.echoing.advice import advise
+        from pipelines.echoing.tfdata.datasets import as_set
 
         training = Training(study, overlap=True)
         examples = training.examples

@@ -81,8 +81,8 @@ class Rerun:
         A rerun that missed the target has a row without seconds.
         """
         from experiments.protocol.training import device, pipeline_errors
-        from pipelines.advice.runs import drive
-        from pipelines.echoing.stages import ReadCounter
+        from pipelines.echoing.advice.runs import drive
+        from pipelines.echoing.tfdata.stages import ReadCounter
 
         study, training = self._study, self._training
         row = {

@@ -1,6 +1,6 @@
 """A pipeline of your own for the advisor: copy this file, replace the data, the stages and the step.
 
-    python -m pipelines.advice.advise --config=experiments/examples/own_dataset.py --confirm
+    python -m pipelines.echoing.advice.advise --config=experiments/examples/own_dataset.py --confirm
 
 Here: JPEG files in a folder, read and decoded in TensorFlow, random crops, and a small convolution in JAX. The folder
 is made up on the spot so that the example runs anywhere, and the disk is slowed down to 600 files a second, as network
@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from flax import linen as nn
 
-from pipelines.advice.advise import Pipeline
+from pipelines.echoing.advice.advise import Pipeline
 from pipelines.sources.slow import Storage, slow
 
 IMAGE_SIZE, CLASSES = 32, 10

@@ -15,8 +15,8 @@ import tensorflow as tf
 
 from experiments.protocol.model import Batch, CompiledModel
 from experiments.protocol.study import ConfigError, EngineError, Study
-from pipelines.advice import timing
-from pipelines.echoing import datasets, stages
+from pipelines.echoing.advice import timing
+from pipelines.echoing.tfdata import datasets, stages
 from pipelines.sources import registry, slow
 from pipelines.sources.source import Source
 

@@ -9,7 +9,7 @@ import jax
 from experiments.protocol.model import Batch
 from experiments.protocol.study import Measurement, Status, Study, TrialResult
 from experiments.protocol.training import Training
-from pipelines.echoing.stages import ReadCounter
+from pipelines.echoing.tfdata.stages import ReadCounter
 
 
 class TrialDiverged(Exception):

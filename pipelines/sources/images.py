@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipelines.echoing.stages import Augment, Example
+from pipelines.echoing.tfdata.stages import Augment, Example
 from pipelines.sources.bundled import load_fashion_mnist
 from pipelines.sources.composites import write_composites
 from pipelines.sources.source import Source, in_memory, tfds_builder

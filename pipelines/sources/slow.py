@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from pipelines.echoing.echo import has_fixed_shapes
-from pipelines.echoing.stages import Example
+from pipelines.echoing.tfdata.echo import has_fixed_shapes
+from pipelines.echoing.tfdata.stages import Example
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipelines.echoing.stages import Augment
+from pipelines.echoing.tfdata.stages import Augment
 
 
 class DatasetMissing(FileNotFoundError):

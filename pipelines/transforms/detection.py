@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from pipelines.echoing.stages import Augment, Example
+from pipelines.echoing.tfdata.stages import Augment, Example
 from pipelines.transforms.images import distort_colours, random_boxes, to_pixels
 
 PATCHES = 30

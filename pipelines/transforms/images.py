@@ -13,8 +13,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from pipelines.echoing.echo import has_fixed_shapes
-from pipelines.echoing.stages import Augment, Example
+from pipelines.echoing.tfdata.echo import has_fixed_shapes
+from pipelines.echoing.tfdata.stages import Augment, Example
 
 _log = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.echoing import adaptive
-from pipelines.echoing.adaptive import AdaptiveEcho
-from pipelines.echoing.datasets import iterating
+from pipelines.echoing.tfdata import adaptive
+from pipelines.echoing.tfdata.adaptive import AdaptiveEcho
+from pipelines.echoing.tfdata.datasets import iterating
 
 
 class Script:
@@ -65,7 +65,7 @@ def test_no_item_is_given_more_often_than_most_then_the_stage_waits(monkeypatch)
 
 def test_the_realised_factor_is_logged(monkeypatch, caplog):
     monkeypatch.setattr(adaptive, "LOG_EVERY", 2)
-    with caplog.at_level("INFO", logger="pipelines.echoing.adaptive"):
+    with caplog.at_level("INFO", logger="pipelines.echoing.tfdata.adaptive"):
         play(monkeypatch, "++--+", 5, most=3)
     told = [record.getMessage() for record in caplog.records]
     assert told == [

@@ -7,14 +7,14 @@ import pytest
 import tensorflow as tf
 
 from analysis import evidence
-from pipelines.advice import advise as advise_module
-from pipelines.advice import worth
-from pipelines.advice.__main__ import load_config, main
-from pipelines.advice.advise import Advice, Pipeline, advise, choose
-from pipelines.advice.timing import Seconds, Timing
-from pipelines.advice.worth import Worth
-from pipelines.echoing.datasets import iterating
-from pipelines.echoing.stages import Stages
+from pipelines.echoing.advice import advise as advise_module
+from pipelines.echoing.advice import worth
+from pipelines.echoing.advice.__main__ import load_config, main
+from pipelines.echoing.advice.advise import Advice, Pipeline, advise, choose
+from pipelines.echoing.advice.timing import Seconds, Timing
+from pipelines.echoing.advice.worth import Worth
+from pipelines.echoing.tfdata.datasets import iterating
+from pipelines.echoing.tfdata.stages import Stages
 
 KNOWN = [
     Worth("paper", "a", "example", 2.0, 0.5),
@@ -152,7 +152,7 @@ def test_committed_evidence_is_that_of_the_committed_results(tmp_path):
 
 CONFIG = """
 import tensorflow as tf
-from pipelines.advice.advise import Pipeline
+from pipelines.echoing.advice.advise import Pipeline
 
 def pipeline():
     examples = tf.data.Dataset.range(100).map(lambda i: {"index": i}).repeat()
@@ -219,7 +219,7 @@ def test_a_file_imports_from_beside_it(tmp_path):
         (None, "is not a file"),
         ("def step(batch): pass", "pipeline()"),
         ("def pipeline(): return 3", "step()"),
-        ("def pipeline(): return 3\ndef step(batch): pass", "must return a pipelines.advice.advise.Pipeline"),
+        ("def pipeline(): return 3\ndef step(batch): pass", "must return a pipelines.echoing.advice.advise.Pipeline"),
     ],
 )
 def test_a_bad_file_is_one_line(content, named, tmp_path, capsys):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.echoing.echo import echo
+from pipelines.echoing.tfdata.echo import echo
 
 
 def one_liner(dataset, factor):

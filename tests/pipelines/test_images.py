@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.echoing.stages import Stages, build
+from pipelines.echoing.tfdata.stages import Stages, build
 from pipelines.transforms import images
 
 SEED = tf.constant([1, 2], tf.int64)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.echoing.datasets import iterating
+from pipelines.echoing.tfdata.datasets import iterating
 from pipelines.sources import remote
 from pipelines.sources import slow as slow_module
 from pipelines.sources.remote import read_records, serve

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.echoing.echo import CHUNK
-from pipelines.echoing.stages import AUGMENT_CHUNK, VARIANTS, ReadCounter, Stages, build
+from pipelines.echoing.tfdata.echo import CHUNK
+from pipelines.echoing.tfdata.stages import AUGMENT_CHUNK, VARIANTS, ReadCounter, Stages, build
 
 COUNTER_CHUNK = 64
 

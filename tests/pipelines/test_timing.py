@@ -9,11 +9,11 @@ from small_studies import tiny
 
 from experiments.protocol import trial
 from experiments.protocol.training import Training
-from pipelines.advice import timing
-from pipelines.advice.runs import Run, Watch, drive
-from pipelines.advice.timing import Seconds, Timing, measure, model_seconds, overlapping
-from pipelines.echoing.datasets import iterating
-from pipelines.echoing.stages import ReadCounter, Stages, build, split
+from pipelines.echoing.advice import timing
+from pipelines.echoing.advice.runs import Run, Watch, drive
+from pipelines.echoing.advice.timing import Seconds, Timing, measure, model_seconds, overlapping
+from pipelines.echoing.tfdata.datasets import iterating
+from pipelines.echoing.tfdata.stages import ReadCounter, Stages, build, split
 from pipelines.sources.slow import Storage, slow
 
 

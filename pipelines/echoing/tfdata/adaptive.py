@@ -15,7 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipelines.echoing.datasets import as_set, iterating
+from .datasets import as_set, iterating
 
 LOG_EVERY = 1000
 """Fresh items after which the realised factor is logged, at the level INFO, as it is where an iteration ends."""

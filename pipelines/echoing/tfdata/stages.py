@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from pipelines.echoing.datasets import as_set
-from pipelines.echoing.echo import echo, has_fixed_shapes
+from .datasets import as_set
+from .echo import echo, has_fixed_shapes
 
 Example = Mapping[str, tf.Tensor]
 Augment = Callable[[Example, tf.Tensor], Example]

@@ -12,9 +12,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipelines.echoing.datasets import as_set, iterating
-from pipelines.echoing.echo import CHUNK, has_fixed_shapes
-from pipelines.echoing.stages import Stages, Transform, split
+from ..tfdata.datasets import as_set, iterating
+from ..tfdata.echo import CHUNK, has_fixed_shapes
+from ..tfdata.stages import Stages, Transform, split
 
 Step = Callable[[Any], object]
 """Takes one SGD step on a batch of NumPy arrays and returns when it is done."""

@@ -1,9 +1,9 @@
 """Says whether echoing would speed a training pipeline up, where to insert it and how often to echo.
 
-    python -m pipelines.advice --config=FILE.py             measure and advise: under a minute
-    python -m pipelines.advice --config=FILE.py --confirm   then time the suggestion beside the pipeline as it is
+    python -m pipelines.echoing.advice --config=FILE.py             measure and advise: under a minute
+    python -m pipelines.echoing.advice --config=FILE.py --confirm  then time the suggestion beside the pipeline as it is
 
-FILE.py is yours: Python that defines `pipeline()`, which returns a `pipelines.advice.advise.Pipeline`, and
+FILE.py is yours: Python that defines `pipeline()`, which returns a `advise.Pipeline`, and
 `step(batch)`, which takes one SGD step on a batch of NumPy arrays and returns when it is done.
 experiments/examples/own_dataset.py is one to copy. From Python: `print(advise(pipeline, step))`. For workloads of this
 repository: `experiments.advise`.
@@ -16,9 +16,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from pipelines.advice.advise import Pipeline, report
-from pipelines.advice.timing import PipelineEnded, Step
-from pipelines.echoing.datasets import in_one_line
+from ..tfdata.datasets import in_one_line
+from .advise import Pipeline, report
+from .timing import PipelineEnded, Step
 
 
 class BadConfig(ValueError):
@@ -59,9 +59,7 @@ def load_config(path: Path) -> tuple[Pipeline, Step]:
             raise BadConfig(f"{path} must define a function {name}(); --help says what it does")
     pipeline = names["pipeline"]()
     if not isinstance(pipeline, Pipeline):
-        raise BadConfig(
-            f"pipeline() of {path} must return a pipelines.advice.advise.Pipeline, got {type(pipeline).__name__}"
-        )
+        raise BadConfig(f"pipeline() of {path} must return an advise.Pipeline, got {type(pipeline).__name__}")
     return pipeline, names["step"]
 
 

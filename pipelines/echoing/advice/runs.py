@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from pipelines.advice.timing import Step
-from pipelines.echoing.datasets import iterating
-from pipelines.echoing.echo import has_fixed_shapes
-from pipelines.echoing.stages import Example
+from ..tfdata.datasets import iterating
+from ..tfdata.echo import has_fixed_shapes
+from ..tfdata.stages import Example
+from .timing import Step
 
 
 @dataclass(frozen=True)

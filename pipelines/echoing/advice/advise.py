@@ -6,10 +6,10 @@ from statistics import fmean
 
 import tensorflow as tf
 
-from pipelines.advice import worth
-from pipelines.advice.timing import Step, Timing, measure, model_seconds, overlapping, seconds_per_batch
-from pipelines.advice.worth import Worth
-from pipelines.echoing.stages import Stages, Transform, split
+from ..tfdata.stages import Stages, Transform, split
+from . import worth
+from .timing import Step, Timing, measure, model_seconds, overlapping, seconds_per_batch
+from .worth import Worth
 
 WORTHWHILE_RATIO = 1.1
 """Below this R there is next to no idle time to fill, and R is not measured more exactly than that."""
