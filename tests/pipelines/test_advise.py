@@ -219,7 +219,7 @@ def test_a_file_imports_from_beside_it(tmp_path):
         (None, "is not a file"),
         ("def step(batch): pass", "pipeline()"),
         ("def pipeline(): return 3", "step()"),
-        ("def pipeline(): return 3\ndef step(batch): pass", "must return a pipelines.echoing.advice.advise.Pipeline"),
+        ("def pipeline(): return 3\ndef step(batch): pass", "must return an advise.Pipeline"),
     ],
 )
 def test_a_bad_file_is_one_line(content, named, tmp_path, capsys):
