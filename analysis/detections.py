@@ -9,11 +9,13 @@ class, with class and score.
 import io
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from analysis.command_line import main
 from experiments import workloads
@@ -44,13 +46,13 @@ def draw_image(ax: Axes, row: pd.Series) -> Axes:
     pixels = plt.imread(io.BytesIO(row["image"]))
     height, width = pixels.shape[:2]
     ax.imshow(pixels, extent=(0, width, height, 0))
-    boxes: list[tuple] = [(box, "white", "") for box in row["boxes"]]
+    boxes: list[tuple[Any, ...]] = [(box, "white", "") for box in row["boxes"]]
     for box, score, label in zip(row["found_boxes"], row["scores"], row["found_labels"], strict=True):
         if score > LEAST_SCORE:
             boxes.append((box, plt.get_cmap("tab10")(int(label) % 10), f"{label}: {score:.1f}"))
     for (top, left, bottom, right), colour, text in boxes:
         corner, sides = (width * left, height * top), (width * (right - left), height * (bottom - top))
-        ax.add_patch(plt.Rectangle(corner, *sides, fill=False, edgecolor=colour, linewidth=1.5))
+        ax.add_patch(Rectangle(corner, *sides, fill=False, edgecolor=colour, linewidth=1.5))
         if text:
             ax.text(*corner, text, color="white", fontsize=6, va="bottom", backgroundcolor=colour)
     return ax

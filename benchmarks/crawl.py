@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -56,7 +57,7 @@ def print_steps(path: Path, scratch: Path) -> None:
     """Times each step alone over the first pages of a file, one after the other."""
     taken: dict[str, float] = {}
 
-    def timed(name: str, work: Callable[[], list]) -> list:
+    def timed(name: str, work: Callable[[], list[Any]]) -> list[Any]:
         started = time.process_time()
         result = work()
         taken[name] = time.process_time() - started
@@ -66,7 +67,7 @@ def print_steps(path: Path, scratch: Path) -> None:
         with path.open("rb") as stream:
             return list(itertools.islice(wet.members(stream, lambda *_: None), STEP_PAGES))
 
-    def write(kept: list[list[str]]) -> list:
+    def write(kept: list[list[str]]) -> list[Any]:
         with tf.io.TFRecordWriter(str(scratch / "steps.tfrecord")) as out:
             for lines in kept:
                 out.write(crawl.example(url="http://example.org/", text="\n".join(lines)))

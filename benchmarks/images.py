@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from statistics import median
+from typing import Any
 
 from experiments import workloads
 from experiments.protocol import engine
@@ -57,10 +58,10 @@ def full_size_rates(size: int = 400, batch: int = 8) -> None:
     print_rates(f"JPEGs of {size} px", batch, iterators)
 
 
-def print_rates(title: str, batch_size: int, batches: dict[str, Iterator]) -> None:
+def print_rates(title: str, batch_size: int, batches: dict[str, Iterator[Any]]) -> None:
     """Times endless iterators over batches."""
 
-    def draw(iterator: Iterator) -> None:
+    def draw(iterator: Iterator[Any]) -> None:
         for _ in range(EXAMPLES // batch_size):
             next(iterator)
 

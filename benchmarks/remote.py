@@ -7,6 +7,7 @@ import argparse
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from experiments import workloads
 from experiments.figure4 import earliest
@@ -34,10 +35,10 @@ def main() -> None:
     training = Training(make_study(config, earliest(config), 2), overlap=True)
     spec = training.examples.element_spec
 
-    def packed(example: dict) -> tf.Tensor:
+    def packed(example: dict[str, Any]) -> tf.Tensor:
         return tf.io.serialize_tensor(tf.stack([tf.io.serialize_tensor(example[name]) for name in sorted(spec)]))
 
-    def unpacked(record: tf.Tensor) -> dict:
+    def unpacked(record: tf.Tensor) -> dict[str, Any]:
         parts = tf.unstack(tf.io.parse_tensor(record, tf.string), len(spec))
         tensors = (tf.io.parse_tensor(part, spec[name].dtype) for name, part in zip(sorted(spec), parts, strict=True))
         return {name: tf.ensure_shape(t, spec[name].shape) for name, t in zip(sorted(spec), tensors, strict=True)}

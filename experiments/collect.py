@@ -20,6 +20,7 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -29,7 +30,7 @@ from experiments.protocol import store, tables
 from experiments.protocol.study import ResultsError, Study
 
 
-def search_rows(root: Path, study: Study, search: int) -> tuple[list[dict], list[dict]] | None:
+def search_rows(root: Path, study: Study, search: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]] | None:
     """Rows of trials and of measurements of one search, None while it is unfinished."""
     results = store.finished_results(root, study, search)
     settled = quasi_random.settle(study, results)
@@ -72,7 +73,7 @@ def search_rows(root: Path, study: Study, search: int) -> tuple[list[dict], list
     return trials, measurements
 
 
-def study_row(study: Study, trials: list[dict]) -> dict[str, object]:
+def study_row(study: Study, trials: list[dict[str, Any]]) -> dict[str, object]:
     """One row of studies.csv."""
     statuses = [trial["status"] for trial in trials]
     feasible = [trial["search"] for trial in trials if trial["status"] != "infeasible"]
@@ -99,9 +100,9 @@ def collect(runs: Path, results: Path, scale: str, allow_changed: bool = False) 
     Raises:
       ResultsError: there are no runs at this scale, or two configurations of one study.
     """
-    rows_of: dict[str, list[dict]] = {"trials": [], "measurements": [], "studies": []}
+    rows_of: dict[str, list[dict[str, Any]]] = {"trials": [], "measurements": [], "studies": []}
     words: list[str] = []
-    seen: dict[tuple, Study] = {}
+    seen: dict[tuple[Any, ...], Study] = {}
     for study in store.studies(runs, scale):
         found = [search_rows(runs, study, search) for search in range(study.searches)]
         finished = [rows for rows in found if rows is not None]

@@ -16,6 +16,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,7 +53,7 @@ def chosen(results: Path, scale: str, count: int, seed: int, workload: str | Non
     return drawn.merge(studies[["config_hash", "config", "searches"]], on="config_hash", how="left")
 
 
-def study_of(trial: dict, scale: str) -> Study:
+def study_of(trial: dict[str, Any], scale: str) -> Study:
     """The study of a committed trial.
 
     Raises:
@@ -70,7 +71,7 @@ def study_of(trial: dict, scale: str) -> Study:
     return study
 
 
-def retrain(study: Study, committed: dict) -> tuple[TrialResult, list[Measurement]]:
+def retrain(study: Study, committed: dict[str, Any]) -> tuple[TrialResult, list[Measurement]]:
     """Trains a committed trial again, a stopped one as far as it was trained.
 
     Its point is the committed one: studies.csv does not keep the order of the search space, on which a draw depends.
@@ -92,7 +93,9 @@ def retrain(study: Study, committed: dict) -> tuple[TrialResult, list[Measuremen
     return result, measured
 
 
-def compare(committed: dict, then: pd.DataFrame, result: TrialResult, now: list[Measurement]) -> dict:
+def compare(
+    committed: dict[str, Any], then: pd.DataFrame, result: TrialResult, now: list[Measurement]
+) -> dict[str, Any]:
     """One row: how far a trial's committed measurements `then` and its new ones agree."""
     after = pd.Series({measurement.sgd_steps: measurement.value for measurement in now}, dtype=float)
     before, after = then.set_index("sgd_steps")["value"].align(after)  # NaN where only one of them evaluated
@@ -115,7 +118,7 @@ def compare(committed: dict, then: pd.DataFrame, result: TrialResult, now: list[
     }
 
 
-def replicate(results: Path, scale: str, drawn: list[dict]) -> list[dict]:
+def replicate(results: Path, scale: str, drawn: list[dict[Any, Any]]) -> list[dict[str, Any]]:
     """Trains the drawn trials again and returns a row for each, printed as it comes.
 
     Raises:
@@ -138,13 +141,13 @@ def replicate(results: Path, scale: str, drawn: list[dict]) -> list[dict]:
     return rows
 
 
-def name(row: dict) -> str:
+def name(row: dict[str, Any]) -> str:
     """One trial, and where it was first trained."""
     setting = f"{row['workload']} {row['variant']} e = {row['echo_factor']:g}, batch {row['batch_size']}"
     return f"{setting}, search {row['search']}, trial {row['trial']}, {_processor(row)}"
 
 
-def verdict(row: dict) -> str:
+def verdict(row: dict[str, Any]) -> str:
     """How far one trial agrees, in words."""
     if row["same_bits"] and not row["evaluations"]:
         return "diverged before its first evaluation, after as many updates as then"
@@ -164,14 +167,14 @@ def verdict(row: dict) -> str:
     return words
 
 
-def _processor(row: dict) -> str:
+def _processor(row: dict[str, Any]) -> str:
     if not isinstance(row["processor"], str):
         return "processor unrecorded"
     here = (row["processor"], row["device"]) == (row["processor_now"], row["device_now"])
     return "this processor" if here else "another processor"
 
 
-def summary(rows: list[dict]) -> str:
+def summary(rows: list[dict[str, Any]]) -> str:
     """All verdicts as a Markdown table, then one line: how many trials gave the same bits, here and elsewhere."""
     lines = ["| trial | verdict |", "|---|---|", *(f"| {name(row)} | {verdict(row)} |" for row in rows), ""]
     here = [row["same_bits"] for row in rows if _processor(row) == "this processor"]
@@ -183,7 +186,7 @@ def summary(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def check(rows: list[dict]) -> None:
+def check(rows: list[dict[str, Any]]) -> None:
     """Does nothing if all trials of this processor gave the same bits.
 
     Raises:
@@ -194,7 +197,7 @@ def check(rows: list[dict]) -> None:
             raise Differs(f"a trial of this processor gave other numbers: {name(row)}: {verdict(row)}")
 
 
-def save(path: Path, rows: list[dict]) -> None:
+def save(path: Path, rows: list[dict[str, Any]]) -> None:
     """Writes the rows in place of what the table held."""
     table = io.StringIO()
     writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")

@@ -11,6 +11,7 @@ seconds since the first batch, with revision, processor and threads. Needs a qui
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -25,7 +26,7 @@ MADE_BY = ("git_revision", *store.MACHINE)
 UPSTREAM_BATCHES = 48
 
 
-def record(study: Study, ratio: float, downstream: float, updates: int) -> list[dict]:
+def record(study: Study, ratio: float, downstream: float, updates: int) -> list[dict[str, Any]]:
     """Runs `updates` updates behind a source slowed down to R = `ratio`; a row a span."""
     from experiments.protocol.training import Training, pipeline_errors  # imports JAX and TensorFlow
     from pipelines.echoing.advice.runs import Watch, drive
@@ -46,7 +47,7 @@ def record(study: Study, ratio: float, downstream: float, updates: int) -> list[
     return rows
 
 
-def _keys(study: Study) -> dict:
+def _keys(study: Study) -> dict[str, Any]:
     return {"workload": study.workload, "variant": study.variant, "echo_factor": study.echo_factor}
 
 

@@ -19,6 +19,7 @@ import io
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from ml_collections import ConfigDict
@@ -75,7 +76,7 @@ class Rerun:
             self._training = Training(study, point, unused_search, overlap=True)
             self._training.warm_up()
 
-    def timed(self, ratio: float, downstream: float) -> dict:
+    def timed(self, ratio: float, downstream: float) -> dict[str, Any]:
         """Takes the same updates behind a source that needs `ratio * downstream` seconds a batch; returns their row.
 
         A rerun that missed the target has a row without seconds.
@@ -113,9 +114,9 @@ class Rerun:
         return row | {"config_hash": study.config_hash} | made_by
 
 
-def save(path: Path, rows: list[dict]) -> None:
+def save(path: Path, rows: list[dict[str, Any]]) -> None:
     """Puts rows into the table, in place of those that it has of the same reruns."""
-    old: list[dict] = []
+    old: list[dict[str, Any]] = []
     if path.exists():
         with path.open(newline="", encoding="utf-8") as file:
             old = list(csv.DictReader(file))
@@ -128,7 +129,7 @@ def save(path: Path, rows: list[dict]) -> None:
     store.write_atomically(path, text.getvalue())
 
 
-def _key(row: dict) -> tuple:
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
     workload, variant, *numbers = (row[name] for name in KEYS)
     return (workload, variant, *map(float, numbers))
 
@@ -202,7 +203,7 @@ def time_studies(
                 print(describe(row), flush=True)
 
 
-def describe(row: dict) -> str:
+def describe(row: dict[str, Any]) -> str:
     """One rerun in words."""
     words = f"{row['workload']} e = {row['echo_factor']:g}, R = {row['ratio']:g}, rerun {row['rerun']}: "
     if not row["reached_target"]:

@@ -83,7 +83,14 @@ class Detection:
         return mean_average_precision({name: array[real] for name, array in truth.items()}, *(a[real] for a in found))
 
 
-def _image_loss(logits, offsets, defaults, objects, labels, present) -> tuple[jax.Array, jax.Array]:
+def _image_loss(
+    logits: jax.Array,
+    offsets: jax.Array,
+    defaults: jax.Array,
+    objects: jax.Array,
+    labels: jax.Array,
+    present: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
     """Summed loss of one image, and how many default boxes answer for an object."""
     answers = boxes.match(defaults, objects, present)
     positive = answers >= 0

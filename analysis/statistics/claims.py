@@ -250,7 +250,7 @@ def check(
     return pd.DataFrame(rows)
 
 
-def _rows(bars: pd.DataFrame, drawn: Mapping[str, np.ndarray]) -> list[dict]:
+def _rows(bars: pd.DataFrame, drawn: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """The bars with their results as arrays: the edition that was run, then the drawn ones."""
     rows = [{str(column): value for column, value in row.items()} for row in bars.to_dict("records")]
     for number, row in enumerate(rows):

@@ -1,6 +1,6 @@
 """A pipeline of your own for the advisor: copy this file, replace the data, the stages and the step.
 
-    python -m pipelines.echoing.advice.advise --config=experiments/examples/own_dataset.py --confirm
+    python -m pipelines.echoing.advice --config=experiments/examples/own_dataset.py --confirm
 
 Here: JPEG files in a folder, read and decoded in TensorFlow, random crops, and a small convolution in JAX. The folder
 is made up on the spot so that the example runs anywhere, and the disk is slowed down to 600 files a second, as network
@@ -9,6 +9,7 @@ storage may be, by a stage of `pipelines.sources.slow`: leave that out for your 
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from pipelines.echoing.advice.advise import Pipeline
 from pipelines.sources.slow import Storage, slow
 
 IMAGE_SIZE, CLASSES = 32, 10
+Params = dict[str, Any]  # a network's parameters
 FOLDER = tempfile.TemporaryDirectory(prefix="own_dataset-")  # goes with the process
 
 
@@ -63,10 +65,10 @@ class Network(nn.Module):
 
 
 @jax.jit
-def update(params, batch):
+def update(params: Params, batch: dict[str, np.ndarray]) -> Params:
     """One SGD step."""
 
-    def loss(params):
+    def loss(params: Params) -> jax.Array:
         log_probabilities = jax.nn.log_softmax(jnp.asarray(Network().apply(params, batch["image"])))
         return -jnp.mean(jnp.take_along_axis(log_probabilities, batch["label"][:, None], axis=1))
 

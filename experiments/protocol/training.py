@@ -103,7 +103,7 @@ class Training:
         size = self._study.batch_size
         return slow.slow(self.examples, slow.Storage(size / seconds_per_batch, request_examples=size))
 
-    def batches(self, examples: tf.data.Dataset, watch: Callable | None = None) -> tf.data.Dataset:
+    def batches(self, examples: tf.data.Dataset, watch: Callable[..., Any] | None = None) -> tf.data.Dataset:
         """The training batches made of `examples`; `watch` is put at the echo point."""
         upstream, downstream = stages.split(self.stages, seed=self.seed, augment=self.augment)
         items = upstream(examples)

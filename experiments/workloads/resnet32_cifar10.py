@@ -17,6 +17,8 @@ set, as there.
 Smoke scale: the same path in seconds; its target is low and its numbers mean nothing.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from experiments.protocol.experiment import Workload
@@ -102,7 +104,7 @@ def budgets(baseline: int, batch: int, after: int, before: int) -> dict[str, int
     }
 
 
-def _model(blocks: int, width: int, dtype: str) -> dict:
+def _model(blocks: int, width: int, dtype: str) -> dict[str, Any]:
     return {
         "name": "resnet_cifar",
         "stages": (blocks, blocks, blocks),
@@ -116,7 +118,7 @@ def _model(blocks: int, width: int, dtype: str) -> dict:
     }
 
 
-def schedule_space(**dimensions: tuple[float, float]) -> dict:
+def schedule_space(**dimensions: tuple[float, float]) -> dict[str, Any]:
     """The search space of a rate that falls linearly, from (low, high) of each metaparameter."""
     scales = {"learning_rate": "log", "momentum": "reverse_log", "decay_share": "linear"}
     return {name: {"scale": scales[name], "low": low, "high": high} for name, (low, high) in dimensions.items()}

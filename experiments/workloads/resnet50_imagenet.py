@@ -24,6 +24,8 @@ twice that.
 Smoke scale: the same path in seconds; its target is low and its numbers mean nothing.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from experiments.protocol.experiment import Workload
@@ -169,12 +171,12 @@ def _smoke(c: ConfigDict) -> None:
     }
 
 
-def _rates(low: float, high: float) -> dict:
+def _rates(low: float, high: float) -> dict[str, Any]:
     """A change of the search space: other learning rates on the same scale."""
     return {"learning_rate": {"low": low, "high": high}}
 
 
-def _model(stages: tuple[int, ...], width: int, num_classes: int, ghost_batch_size: int, dtype: str) -> dict:
+def _model(stages: tuple[int, ...], width: int, num_classes: int, ghost_batch_size: int, dtype: str) -> dict[str, Any]:
     return {
         "name": "resnet_bottleneck",
         "stages": stages,

@@ -18,6 +18,8 @@ does, so that one's place does not matter there. Given up: an mAP near the paper
 Smoke scale: the same path in seconds; its target is low and its numbers mean nothing.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from experiments.protocol.experiment import Workload
@@ -131,11 +133,11 @@ def _smoke(c: ConfigDict) -> None:
     c.seconds_per_update = 0.03
 
 
-def _model(**sizes) -> dict:
+def _model(**sizes: Any) -> dict[str, Any]:
     return {"name": "ssd", "stem": "imagenet", "weight_decay": 5e-4, **sizes}
 
 
-def _space(**dimensions: tuple[float, float]) -> dict:
+def _space(**dimensions: tuple[float, float]) -> dict[str, Any]:
     scales = {"learning_rate": "log", "momentum": "reverse_log", "first": "linear", "second": "linear"}
     names = {"first": "first_drop", "second": "second_drop"}
     return {

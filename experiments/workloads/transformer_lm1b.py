@@ -30,6 +30,8 @@ times the time, which is further beyond the useful batch size than the paper's 4
 Smoke scale: the same path in seconds; its target is low and its numbers mean nothing.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict, FieldReference
 
 from experiments.protocol.experiment import Workload
@@ -168,7 +170,7 @@ def _budgets(baseline: int, batch: int, example: int) -> dict[str, int]:
 
 def _model(
     vocab_size: FieldReference, length: FieldReference, width: int, layers: int, heads: int, hidden: int, dtype: str
-) -> dict:
+) -> dict[str, Any]:
     return {
         "name": "transformer",
         "vocab_size": vocab_size,
@@ -182,7 +184,7 @@ def _model(
     }
 
 
-def _space(learning_rate: tuple[float, float], momentum: tuple[float, float]) -> dict:
+def _space(learning_rate: tuple[float, float], momentum: tuple[float, float]) -> dict[str, Any]:
     return {
         "learning_rate": {"scale": "log", "low": learning_rate[0], "high": learning_rate[1]},
         "momentum": {"scale": "reverse_log", "low": momentum[0], "high": momentum[1]},

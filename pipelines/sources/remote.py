@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import tensorflow as tf
@@ -99,11 +99,11 @@ class _Bandwidth:
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    def __init__(self, *arguments, bandwidth: _Bandwidth, **settings) -> None:
+    def __init__(self, *arguments: Any, bandwidth: _Bandwidth, **settings: Any) -> None:
         self._bandwidth = bandwidth
         super().__init__(*arguments, **settings)
 
-    def copyfile(self, source, outputfile) -> None:
+    def copyfile(self, source: Any, outputfile: Any) -> None:
         """Sends a file piece by piece."""
         try:
             while piece := source.read(PIECE_BYTES):

@@ -76,7 +76,9 @@ def decode_all(
         names = examples["name"]
         count = tf.shape(names, tf.int64)[0]
 
-        def pass_on(expected: tf.Tensor, numbered: tuple[tf.Tensor, Example]):
+        def pass_on(
+            expected: tf.Tensor, numbered: tuple[tf.Tensor, Example]
+        ) -> tuple[tf.Tensor, tuple[tf.Tensor, Example]]:
             numbers = numbered[0]
             wanted = tf.range(expected, numbers[-1] + 1)
             lost = tf.reduce_all(wanted[:, None] != numbers, axis=1)

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 import sentencepiece
 import tensorflow as tf
+import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 PADDING, UNKNOWN, END = 0, 1, 2
@@ -120,7 +121,9 @@ class SentenceReader:
     An example of the dataset holds one sentence, as in LM1B, or a page of them, as in C4.
     """
 
-    def __init__(self, builder, splits: dict[str, tuple[str, int]], key: str = "text") -> None:
+    def __init__(
+        self, builder: tfds.core.DatasetBuilder, splits: dict[str, tuple[str, int]], key: str = "text"
+    ) -> None:
         self._builder, self._splits, self._key = builder, splits, key
 
     def size(self, split: str) -> int:
