@@ -166,14 +166,14 @@ def worker_environment(scale: str) -> dict[str, str]:
     return environment | {"TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
-def _run_inline(progress: Progress, root: Path, bar: tqdm[Any]) -> None:
+def _run_inline(progress: Progress, root: Path, bar: "tqdm[Any]") -> None:
     while tasks := progress.open_tasks():
         task = tasks[0]
         progress.add(task, run_task(root, progress.studies[task.study], task.search, task.index))
         _show(bar, progress)
 
 
-def _run_dask(progress: Progress, root: Path, client: Any, bar: tqdm[Any]) -> None:
+def _run_dask(progress: Progress, root: Path, client: Any, bar: "tqdm[Any]") -> None:
     from distributed import as_completed
     from distributed.client import FutureCancelledError
     from distributed.scheduler import KilledWorker
@@ -238,7 +238,7 @@ def _client(scheduler: str | None, workers: int, environment: dict[str, str]) ->
 
 
 @contextlib.contextmanager
-def _bar(progress: Progress) -> Iterator[tqdm[Any]]:
+def _bar(progress: Progress) -> Iterator["tqdm[Any]"]:
     logging.captureWarnings(True)
     with tqdm(unit="trial", dynamic_ncols=True, smoothing=0.1) as bar:
         bar.initial = bar.n = sum(progress.counts().values())
@@ -247,7 +247,7 @@ def _bar(progress: Progress) -> Iterator[tqdm[Any]]:
         yield bar
 
 
-def _show(bar: tqdm[Any], progress: Progress) -> None:
+def _show(bar: "tqdm[Any]", progress: Progress) -> None:
     counts = progress.counts()
     tasks = progress.open_tasks()
     bar.total = sum(counts.values()) + len(tasks)
