@@ -6,13 +6,9 @@ First the source is slowed down to R = 1, 2, 4 and 6 and R is measured. Then rea
 timed: seconds an upstream batch beside max(t_upstream, e * t_downstream), and what e adds to those of e = 1.
 """
 
-import argparse
-import os
+from dataclasses import replace
 
-from experiments import workloads
-from experiments.figure4 import earliest
-from experiments.protocol import engine
-from experiments.protocol.study import make_study
+from benchmarks.command_line import echoed_study
 
 RATIOS = (1.0, 2.0, 4.0, 6.0)
 ECHO_FACTORS = (1, 2, 3, 4, 5)
@@ -24,20 +20,15 @@ ROUNDS = 3
 
 def main() -> None:
     """Prints both tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workload", choices=workloads.WORKLOADS, default="transformer_lm1b")
-    parser.add_argument("--scale", choices=("smoke", "small"), default="small")
-    flags = parser.parse_args()
-    config = workloads.load(flags.workload, flags.scale)
-    os.environ.update(engine.worker_environment(flags.scale))
+    study = echoed_study(__doc__)
     from experiments.protocol.training import Training
     from pipelines.echoing.advice import timing
     from pipelines.echoing.advice.runs import drive
     from pipelines.echoing.tfdata.echo import CHUNK
 
-    training = Training(make_study(config, earliest(config), 2), overlap=True)
+    training = Training(study, overlap=True)
     print(
-        f"{flags.workload}, {earliest(config)} echoing\n"
+        f"{study.workload}, {study.variant} echoing\n"
         f"{'R set':>8}{'measured':>10}{'lowest - highest':>20}{'off by':>9}{'upstream ms set':>17}{'measured':>10}"
     )
     for ratio in RATIOS:
@@ -53,7 +44,7 @@ def main() -> None:
     print(f"milliseconds a batch: {times.downstream.mean * 1e3:.2f} downstream; alone: {each}\n")
 
     runs = {
-        e: Training(make_study(config, earliest(config) if e > 1 else "baseline", e), overlap=True)
+        e: Training(replace(study, variant=study.variant if e > 1 else "baseline", echo_factor=e), overlap=True)
         for e in ECHO_FACTORS
     }
     taken: dict[int, list[float]] = {e: [] for e in ECHO_FACTORS}
@@ -63,7 +54,7 @@ def main() -> None:
         for e, run_of in runs.items():
             run_of.warm_up()
             upstream = RUN_RATIO * downstream
-            start = e * CHUNK // config.batch_size
+            start = e * CHUNK // study.batch_size
             updates = start + e * UPSTREAM_BATCHES
             run = drive(run_of.batches(run_of.slowed_down(upstream)), run_of.step, updates)
             taken[e].append((run.seconds - float(run.steps[start - 1, 1])) / UPSTREAM_BATCHES)

@@ -3,16 +3,11 @@
 python -m benchmarks.remote [--workload=transformer_lm1b] [--scale=small]      a minute; needs a quiet machine
 """
 
-import argparse
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from experiments import workloads
-from experiments.figure4 import earliest
-from experiments.protocol import engine
-from experiments.protocol.study import make_study
+from benchmarks.command_line import echoed_study
 
 RATIOS = (2.0, 4.0, 6.0)
 BATCHES = 200
@@ -20,19 +15,14 @@ BATCHES = 200
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workload", choices=workloads.WORKLOADS, default="transformer_lm1b")
-    parser.add_argument("--scale", choices=("smoke", "small"), default="small")
-    flags = parser.parse_args()
-    os.environ.update(engine.worker_environment(flags.scale))
+    study = echoed_study(__doc__)
     import tensorflow as tf
 
     from experiments.protocol.training import Training
     from pipelines.echoing.advice import timing
     from pipelines.sources.remote import read_records, serve
 
-    config = workloads.load(flags.workload, flags.scale)
-    training = Training(make_study(config, earliest(config), 2), overlap=True)
+    training = Training(study, overlap=True)
     spec = training.examples.element_spec
 
     def packed(example: dict[str, Any]) -> tf.Tensor:
@@ -43,14 +33,14 @@ def main() -> None:
         tensors = (tf.io.parse_tensor(part, spec[name].dtype) for name, part in zip(sorted(spec), parts, strict=True))
         return {name: tf.ensure_shape(t, spec[name].shape) for name, t in zip(sorted(spec), tensors, strict=True)}
 
-    size = config.batch_size
+    size = study.batch_size
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "examples.tfrecord"
         with tf.io.TFRecordWriter(str(path)) as out:
             for record in training.examples.take(BATCHES * size).map(packed).as_numpy_iterator():
                 out.write(record)
         batch_bytes = path.stat().st_size / BATCHES
-        print(f"{flags.workload}, {batch_bytes:,.0f} bytes a batch")
+        print(f"{study.workload}, {batch_bytes:,.0f} bytes a batch")
         print(f"{'R set':>8}{'measured':>10}{'off by':>9}{'ms a batch set':>16}{'measured':>10}")
         for ratio in RATIOS:
             downstream = training.downstream_seconds()

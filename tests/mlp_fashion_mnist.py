@@ -6,6 +6,7 @@ echoing. JAX and TensorFlow are imported where they are needed: `--plan` does wi
 
 from ml_collections import ConfigDict
 
+from experiments.protocol import settings
 from experiments.protocol.experiment import Workload
 
 HERE = "experiments.workloads.mlp_fashion_mnist"
@@ -13,11 +14,10 @@ HERE = "experiments.workloads.mlp_fashion_mnist"
 
 def config(scale: str) -> ConfigDict:
     """The workload's settings, the same at every scale."""
-    c = ConfigDict()
-    c.workload = "mlp_fashion_mnist"
-    c.scale = scale
-    c.metric = "accuracy"
-    c.goal = "max"
+    return settings.make("mlp_fashion_mnist", scale, {scale: _any_scale}, metric="accuracy", goal="max")
+
+
+def _any_scale(c: ConfigDict) -> None:
     c.target = 0.3
     c.data = {"source": f"{HERE}:images", "train_examples": 1_000, "validation_examples": 500}
     c.model = {"name": f"{HERE}:perceptron", "hidden": 32, "num_classes": 10}
@@ -25,17 +25,11 @@ def config(scale: str) -> ConfigDict:
     c.shuffle_buffer = 200
     c.eval_batch_size = 500
     c.eval_every_steps = 5
-    c.budget_fresh_examples = {"baseline": 1_600, "batch": 1_600, "example": 1_600}
-    c.figure4_updates = None
-    c.search_space = {
-        "learning_rate": {"scale": "log", "low": 0.05, "high": 0.5},
-        "momentum": {"scale": "reverse_log", "low": 0.5, "high": 0.95},
-    }
+    c.budget_fresh_examples = settings.budgets(baseline=1_600, batch=1_600, example=1_600)
+    c.search_space = settings.space(learning_rate=(0.05, 0.5), momentum=(0.5, 0.95))
     c.searches = 2
     c.trials = 3
-    c.divergence_factor = 4.0
     c.seconds_per_update = 0.002
-    return c
 
 
 def images(*, train_examples: int, validation_examples: int):

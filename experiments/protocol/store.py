@@ -9,7 +9,6 @@ A trial is finished when its result is there and matches its measurements; anyth
 The kernel drops a killed process's lock, so no lock outlives its holder.
 """
 
-import fcntl
 import functools
 import hashlib
 import importlib.metadata
@@ -23,6 +22,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from experiments.protocol.study import Measurement, Study, TrialResult
 
@@ -74,8 +75,7 @@ class TrialFolder:
     def claimed(self) -> Iterator[None]:
         """Holds the trial for this process; waits while another one trains it."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with FileLock(self.path / "lock"):
             yield
 
     def start(self, description: dict[str, Any]) -> None:

@@ -11,6 +11,10 @@ from ml_collections import ConfigDict
 Status = Literal["complete", "bounded", "infeasible"]
 
 
+LATER_DEFAULTS = {"nesterov": True, "warm_up_examples": 0.0, "end_factor": 1.0}
+"""Settings that are younger than the first results, with what those had: left out of a study's hash at this value."""
+
+
 class ConfigError(ValueError):
     """A setting is unknown or out of range; the message names it."""
 
@@ -63,6 +67,9 @@ class Study:
     bound: bool
     config: Mapping[str, Any]
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "config", LATER_DEFAULTS | dict(self.config))
+
     @property
     def space(self) -> tuple[Dimension, ...]:
         """The searched metaparameters."""
@@ -83,7 +90,8 @@ class Study:
         trials may be added to a study, and its finished ones stay.
         """
         fields = asdict(self) | {"searches": None, "trials": None}
-        fields["config"] = _without(fields["config"], "seconds_per_update", "data_dir")
+        later = [key for key, value in LATER_DEFAULTS.items() if self.config[key] == value]
+        fields["config"] = _without(fields["config"], "seconds_per_update", "data_dir", *later)
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:8]
 
     @property

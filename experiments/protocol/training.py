@@ -75,7 +75,7 @@ class Training:
         self.seed = study.seed("data", search, index)
         model_json, data_json = (json.dumps(study.config[key], sort_keys=True) for key in ("model", "data"))
         try:
-            self.model = _model(model_json, study.config.get("nesterov", True))
+            self.model = _model(model_json, study.config["nesterov"])
             self._source = _source(data_json)
             self.validation = _validation(self.model, data_json, study.config["eval_batch_size"])
         except (TypeError, ValueError) as error:
@@ -169,7 +169,7 @@ def learning_rate(study: Study, point: Mapping[str, float], step: int) -> float:
         rate *= 1 - (1 - study.config["end_factor"]) * progress
     drops = [point[name] for name in ("first_drop", "second_drop") if name in point]
     rate *= 0.1 ** sum(step > drop * study.budget_steps for drop in drops)
-    warm_up_steps = study.config.get("warm_up_examples", 0) / study.batch_size
+    warm_up_steps = study.config["warm_up_examples"] / study.batch_size
     return rate * min(1.0, step / warm_up_steps) if warm_up_steps else rate
 
 

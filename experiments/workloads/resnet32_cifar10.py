@@ -21,22 +21,14 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from experiments.protocol import settings
 from experiments.protocol.experiment import Workload
 
 
 def config(scale: str) -> ConfigDict:
     """The workload's settings at `scale`."""
-    c = ConfigDict()
-    c.workload = "resnet32_cifar10"
-    c.scale = scale
-    c.metric = "accuracy"
-    c.goal = "max"
-    c.searches = 5
-    c.divergence_factor = 4.0  # a training loss this many times the first one counts as divergence
-    c.figure4_updates = None  # each e has a budget of its own
-    c.end_factor = 0.01
-    {"paper": _paper, "small": _small, "smoke": _smoke}[scale](c)
-    return c
+    scales = {"paper": _paper, "small": _small, "smoke": _smoke}
+    return settings.make("resnet32_cifar10", scale, scales, metric="accuracy", goal="max")
 
 
 def _paper(c: ConfigDict) -> None:
@@ -48,15 +40,16 @@ def _paper(c: ConfigDict) -> None:
         "corrupt": "fail",
     }
     c.model = _model(blocks=5, width=16, dtype="bfloat16")
+    c.end_factor = 0.01
     c.target = 0.91
     c.batch_size = 128
     c.shuffle_buffer = 10_000
     c.eval_every_steps = 250
     c.eval_batch_size = 1000
-    c.budget_fresh_examples = budgets(
+    c.budget_fresh_examples = settings.image_budgets(
         baseline=150_000 * 128, batch=125_000 * 128, after=75_000 * 128, before=75_000 * 128
     )
-    c.search_space = schedule_space(learning_rate=(1e-3, 10.0), momentum=(0.5, 0.999), decay_share=(0.3, 1.0))
+    c.search_space = settings.space(learning_rate=(1e-3, 10.0), momentum=(0.5, 0.999), decay_share=(0.3, 1.0))
     c.trials = 100
     c.seconds_per_update = None  # not timed: depends on the accelerator
 
@@ -70,13 +63,14 @@ def _small(c: ConfigDict) -> None:
         "validation_examples": 1_000,
     }
     c.model = _model(blocks=1, width=8, dtype="float32")
+    c.end_factor = 0.01
     c.target = 0.765
     c.batch_size = 64
     c.shuffle_buffer = 400
     c.eval_every_steps = 25
     c.eval_batch_size = 500
-    c.budget_fresh_examples = budgets(baseline=64_000, batch=64_000, after=64_000, before=64_000)
-    c.search_space = schedule_space(learning_rate=(0.06, 0.6), momentum=(0.7, 0.97), decay_share=(0.4, 1.0))
+    c.budget_fresh_examples = settings.image_budgets(baseline=64_000, batch=64_000, after=64_000, before=64_000)
+    c.search_space = settings.space(learning_rate=(0.06, 0.6), momentum=(0.7, 0.97), decay_share=(0.4, 1.0))
     c.trials = 10
     c.seconds_per_update = 0.048  # of the committed trials, evaluation included, two side by side on two 2.4 GHz cores
 
@@ -88,20 +82,10 @@ def _smoke(c: ConfigDict) -> None:
     c.target = 0.2
     c.shuffle_buffer = 100
     c.eval_every_steps = 5
-    c.budget_fresh_examples = budgets(baseline=1_600, batch=1_600, after=1_600, before=1_600)
+    c.budget_fresh_examples = settings.image_budgets(baseline=1_600, batch=1_600, after=1_600, before=1_600)
     c.searches = 2
     c.trials = 3
     c.seconds_per_update = 0.008
-
-
-def budgets(baseline: int, batch: int, after: int, before: int) -> dict[str, int]:
-    """Most fresh examples of a trial of each variant."""
-    return {
-        "baseline": baseline,
-        "batch": batch,
-        "example_after_augmentation": after,
-        "example_before_augmentation": before,
-    }
 
 
 def _model(blocks: int, width: int, dtype: str) -> dict[str, Any]:
@@ -116,12 +100,6 @@ def _model(blocks: int, width: int, dtype: str) -> dict[str, Any]:
         "label_smoothing": 0.0,
         "weight_decay": 1e-4,
     }
-
-
-def schedule_space(**dimensions: tuple[float, float]) -> dict[str, Any]:
-    """The search space of a rate that falls linearly, from (low, high) of each metaparameter."""
-    scales = {"learning_rate": "log", "momentum": "reverse_log", "decay_share": "linear"}
-    return {name: {"scale": scales[name], "low": low, "high": high} for name, (low, high) in dimensions.items()}
 
 
 WORKLOAD = Workload("ResNet-32 on CIFAR-10", config, {3: "c"})

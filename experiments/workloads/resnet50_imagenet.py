@@ -28,22 +28,14 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from experiments.protocol import settings
 from experiments.protocol.experiment import Workload
-from experiments.workloads.resnet32_cifar10 import budgets, schedule_space
 
 
 def config(scale: str) -> ConfigDict:
     """The workload's settings at `scale`."""
-    c = ConfigDict()
-    c.workload = "resnet50_imagenet"
-    c.scale = scale
-    c.metric = "accuracy"
-    c.goal = "max"
-    c.searches = 5
-    c.divergence_factor = 4.0  # a training loss this many times the first one counts as divergence
-    c.end_factor = 0.001
-    {"paper": _paper, "small": _small, "smoke": _smoke}[scale](c)
-    return c
+    scales = {"paper": _paper, "small": _small, "smoke": _smoke}
+    return settings.make("resnet50_imagenet", scale, scales, metric="accuracy", goal="max")
 
 
 def _paper(c: ConfigDict) -> None:
@@ -57,15 +49,16 @@ def _paper(c: ConfigDict) -> None:
         "corrupt": "fail",
     }
     c.model = _model(stages=(3, 4, 6, 3), width=64, num_classes=1000, ghost_batch_size=32, dtype="bfloat16")
+    c.end_factor = 0.001
     c.target = 0.75
     c.batch_size = 1024
     c.shuffle_buffer = 100_000
     c.eval_every_steps = 1000
     c.eval_batch_size = 1000
-    c.budget_fresh_examples = budgets(
+    c.budget_fresh_examples = settings.image_budgets(
         baseline=110_000 * 1024, batch=96_250 * 1024, after=82_500 * 1024, before=55_000 * 1024
     )
-    c.search_space = schedule_space(learning_rate=(1e-3, 10.0), momentum=(0.5, 0.999), decay_share=(0.3, 1.0))
+    c.search_space = settings.space(learning_rate=(1e-3, 10.0), momentum=(0.5, 0.999), decay_share=(0.3, 1.0))
     c.trials = 50
     c.seconds_per_update = None  # not timed: depends on the accelerator
     c.fixed_budget = {"fresh_examples": 200_000 * 1024, "trials": 50}
@@ -73,18 +66,18 @@ def _paper(c: ConfigDict) -> None:
     c.batch_sizes = {"figure6": (256, 1024, 4096, 16384)}
     c.at = {
         "b256": {
-            "budget_fresh_examples": budgets(
+            "budget_fresh_examples": settings.image_budgets(
                 baseline=400_000 * 256, batch=400_000 * 256, after=300_000 * 256, before=200_000 * 256
             )
         },
         "b4096": {
-            "budget_fresh_examples": budgets(
+            "budget_fresh_examples": settings.image_budgets(
                 baseline=27_500 * 4096, batch=27_500 * 4096, after=20_625 * 4096, before=16_500 * 4096
             ),
             "eval_every_steps": 500,
         },
         "b16384": {
-            "budget_fresh_examples": budgets(
+            "budget_fresh_examples": settings.image_budgets(
                 baseline=12_000 * 16384, batch=11_000 * 16384, after=11_000 * 16384, before=9_000 * 16384
             ),
             "eval_every_steps": 500,
@@ -105,13 +98,14 @@ def _small(c: ConfigDict) -> None:
         "corrupt": "fail",
     }
     c.model = _model(stages=(1, 1, 1), width=8, num_classes=10, ghost_batch_size=16, dtype="float32")
+    c.end_factor = 0.001
     c.target = 0.5
     c.batch_size = 64
     c.shuffle_buffer = 400
     c.eval_every_steps = 25
     c.eval_batch_size = 500
-    c.budget_fresh_examples = budgets(baseline=51_200, batch=44_800, after=38_400, before=25_600)
-    c.search_space = schedule_space(learning_rate=(0.15, 1.0), momentum=(0.7, 0.93), decay_share=(0.6, 1.0))
+    c.budget_fresh_examples = settings.image_budgets(baseline=51_200, batch=44_800, after=38_400, before=25_600)
+    c.search_space = settings.space(learning_rate=(0.15, 1.0), momentum=(0.7, 0.93), decay_share=(0.6, 1.0))
     c.trials = 10
     c.seconds_per_update = 0.045  # of the committed trials, evaluation included, two side by side on two 2.4 GHz cores
     c.fixed_budget = {"fresh_examples": 51_200, "trials": 6}
@@ -132,7 +126,7 @@ def _small(c: ConfigDict) -> None:
             "seconds_per_update": 0.008,
         },
         "b256": {
-            "budget_fresh_examples": budgets(baseline=89_600, batch=78_400, after=67_200, before=44_800),
+            "budget_fresh_examples": settings.image_budgets(baseline=89_600, batch=78_400, after=67_200, before=44_800),
             "shuffle_buffer": 1_600,
             "eval_every_steps": 6,
             "search_space": _rates(0.25, 1.5),
@@ -150,7 +144,7 @@ def _smoke(c: ConfigDict) -> None:
     c.target = 0.12
     c.shuffle_buffer = 100
     c.eval_every_steps = 5
-    c.budget_fresh_examples = budgets(baseline=1_600, batch=1_600, after=1_600, before=1_600)
+    c.budget_fresh_examples = settings.image_budgets(baseline=1_600, batch=1_600, after=1_600, before=1_600)
     c.searches = 2
     c.trials = 3
     c.seconds_per_update = 0.02
@@ -160,11 +154,11 @@ def _smoke(c: ConfigDict) -> None:
     c.batch_sizes.figure6 = (4, 16, 64, 256)
     c.at = {
         "b4": {
-            "budget_fresh_examples": budgets(baseline=400, batch=400, after=400, before=400),
+            "budget_fresh_examples": settings.image_budgets(baseline=400, batch=400, after=400, before=400),
             "eval_every_steps": 25,
         },
         "b16": {
-            "budget_fresh_examples": budgets(baseline=800, batch=800, after=800, before=800),
+            "budget_fresh_examples": settings.image_budgets(baseline=800, batch=800, after=800, before=800),
             "eval_every_steps": 10,
         },
         "b256": {"eval_every_steps": 2},

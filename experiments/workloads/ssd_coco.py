@@ -22,23 +22,14 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from experiments.protocol import settings
 from experiments.protocol.experiment import Workload
-from experiments.workloads.resnet32_cifar10 import budgets
 
 
 def config(scale: str) -> ConfigDict:
     """The workload's settings at `scale`."""
-    c = ConfigDict()
-    c.workload = "ssd_coco"
-    c.scale = scale
-    c.metric = "mAP"
-    c.goal = "max"
-    c.searches = 5
-    c.divergence_factor = 4.0  # a training loss this many times the first one counts as divergence
-    c.figure4_updates = None  # each e has a budget of its own
-    c.nesterov = False
-    {"paper": _paper, "small": _small, "smoke": _smoke}[scale](c)
-    return c
+    scales = {"paper": _paper, "small": _small, "smoke": _smoke}
+    return settings.make("ssd_coco", scale, scales, metric="mAP", goal="max")
 
 
 def _paper(c: ConfigDict) -> None:
@@ -65,16 +56,19 @@ def _paper(c: ConfigDict) -> None:
         detections=100,
         dtype="bfloat16",
     )
+    c.nesterov = False
     c.target = 0.24
     c.batch_size = 256
     c.shuffle_buffer = 10_000
     c.eval_every_steps = 500
     c.eval_batch_size = 250
     c.warm_up_examples = 3.5 * 118_287
-    c.budget_fresh_examples = budgets(
+    c.budget_fresh_examples = settings.image_budgets(
         baseline=30_000 * 256, batch=25_000 * 256, after=18_750 * 256, before=15_000 * 256
     )
-    c.search_space = _space(learning_rate=(1e-3, 10.0), momentum=(0.5, 0.999), first=(0.3, 0.8), second=(0.6, 1.0))
+    c.search_space = settings.space(
+        learning_rate=(1e-3, 10.0), momentum=(0.5, 0.999), first_drop=(0.3, 0.8), second_drop=(0.6, 1.0)
+    )
     c.trials = 50
     c.seconds_per_update = None  # not timed: depends on the accelerator
 
@@ -105,14 +99,17 @@ def _small(c: ConfigDict) -> None:
         detections=25,
         dtype="float32",
     )
+    c.nesterov = False
     c.target = 0.09
     c.batch_size = 16
     c.shuffle_buffer = 130
     c.eval_every_steps = 50
     c.eval_batch_size = 300
     c.warm_up_examples = 3.5 * 1_600
-    c.budget_fresh_examples = budgets(baseline=22_400, batch=22_400, after=22_400, before=22_400)
-    c.search_space = _space(learning_rate=(0.04, 0.4), momentum=(0.6, 0.92), first=(0.3, 0.8), second=(0.6, 1.0))
+    c.budget_fresh_examples = settings.image_budgets(baseline=22_400, batch=22_400, after=22_400, before=22_400)
+    c.search_space = settings.space(
+        learning_rate=(0.04, 0.4), momentum=(0.6, 0.92), first_drop=(0.3, 0.8), second_drop=(0.6, 1.0)
+    )
     c.trials = 10
     c.seconds_per_update = 0.034  # of the committed trials, evaluation included, two side by side on two 2.4 GHz cores
 
@@ -127,7 +124,7 @@ def _smoke(c: ConfigDict) -> None:
     c.shuffle_buffer = 30
     c.eval_every_steps = 10
     c.warm_up_examples = 100.0
-    c.budget_fresh_examples = budgets(baseline=960, batch=960, after=960, before=960)
+    c.budget_fresh_examples = settings.image_budgets(baseline=960, batch=960, after=960, before=960)
     c.searches = 2
     c.trials = 3
     c.seconds_per_update = 0.03
@@ -135,15 +132,6 @@ def _smoke(c: ConfigDict) -> None:
 
 def _model(**sizes: Any) -> dict[str, Any]:
     return {"name": "ssd", "stem": "imagenet", "weight_decay": 5e-4, **sizes}
-
-
-def _space(**dimensions: tuple[float, float]) -> dict[str, Any]:
-    scales = {"learning_rate": "log", "momentum": "reverse_log", "first": "linear", "second": "linear"}
-    names = {"first": "first_drop", "second": "second_drop"}
-    return {
-        names.get(name, name): {"scale": scales[name], "low": low, "high": high}
-        for name, (low, high) in dimensions.items()
-    }
 
 
 WORKLOAD = Workload("SSD on COCO", config, {3: "e"})

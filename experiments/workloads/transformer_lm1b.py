@@ -34,21 +34,14 @@ from typing import Any
 
 from ml_collections import ConfigDict, FieldReference
 
+from experiments.protocol import settings
 from experiments.protocol.experiment import Workload
 
 
 def config(scale: str) -> ConfigDict:
     """The workload's settings at `scale`."""
-    c = ConfigDict()
-    c.workload = "transformer_lm1b"
-    c.scale = scale
-    c.metric = "cross_entropy"
-    c.goal = "min"
-    c.searches = 5
-    c.divergence_factor = 4.0  # a training loss this many times the first one counts as divergence
-    c.figure4_updates = None  # each e has a budget of its own
-    {"paper": _paper, "small": _small, "smoke": _smoke}[scale](c)
-    return c
+    scales = {"paper": _paper, "small": _small, "smoke": _smoke}
+    return settings.make("transformer_lm1b", scale, scales, metric="cross_entropy", goal="min")
 
 
 def _paper(c: ConfigDict) -> None:
@@ -66,16 +59,16 @@ def _paper(c: ConfigDict) -> None:
     c.shuffle_buffer = 1_000_000
     c.eval_every_steps = 500
     c.eval_batch_size = 1024
-    c.budget_fresh_examples = _budgets(baseline=20_000 * 1024, batch=20_000 * 1024, example=10_000 * 1024)
+    c.budget_fresh_examples = settings.budgets(baseline=20_000 * 1024, batch=20_000 * 1024, example=10_000 * 1024)
     c.fixed_budget = {"fresh_examples": 20_000 * 1024, "trials": 100}
-    c.search_space = _space(learning_rate=(1e-3, 10.0), momentum=(0.5, 0.999))
+    c.search_space = settings.space(learning_rate=(1e-3, 10.0), momentum=(0.5, 0.999))
     c.trials = 100
     c.seconds_per_update = None  # not timed: depends on the accelerator
     c.batch_sizes = {"figure5": (1024, 4096), "figure6": (64, 256, 1024, 4096)}
     budgets = {
-        "b64": _budgets(baseline=160_000 * 64, batch=160_000 * 64, example=80_000 * 64),
-        "b256": _budgets(baseline=40_000 * 256, batch=40_000 * 256, example=20_000 * 256),
-        "b4096": _budgets(baseline=15_000 * 4096, batch=15_000 * 4096, example=7_500 * 4096),
+        "b64": settings.budgets(baseline=160_000 * 64, batch=160_000 * 64, example=80_000 * 64),
+        "b256": settings.budgets(baseline=40_000 * 256, batch=40_000 * 256, example=20_000 * 256),
+        "b4096": settings.budgets(baseline=15_000 * 4096, batch=15_000 * 4096, example=7_500 * 4096),
         "e4-b1024": {"example": 7_500 * 1024},
         "e4-b4096": {"example": 5_625 * 4096},
         "e8-b4096": {"example": 3_750 * 4096},
@@ -94,30 +87,30 @@ def _small(c: ConfigDict) -> None:
     c.shuffle_buffer = 1200
     c.eval_every_steps = 20
     c.eval_batch_size = 512
-    c.budget_fresh_examples = _budgets(baseline=25_600, batch=25_600, example=25_600)
+    c.budget_fresh_examples = settings.budgets(baseline=25_600, batch=25_600, example=25_600)
     c.fixed_budget = {"fresh_examples": 25_600, "trials": 8}
-    c.search_space = _space(learning_rate=(0.04, 0.5), momentum=(0.8, 0.98))
+    c.search_space = settings.space(learning_rate=(0.04, 0.5), momentum=(0.8, 0.98))
     c.trials = 12
     c.seconds_per_update = 0.025  # of the committed trials, evaluation included, two side by side on two 2.4 GHz cores
     c.batch_sizes = {"figure5": (8, 32), "figure6": (2, 8, 32, 128)}
     c.at = {
         "b2": {
-            "budget_fresh_examples": _budgets(baseline=12_800, batch=12_800, example=12_800),
-            "search_space": _space(learning_rate=(0.01, 0.125), momentum=(0.8, 0.98)),
+            "budget_fresh_examples": settings.budgets(baseline=12_800, batch=12_800, example=12_800),
+            "search_space": settings.space(learning_rate=(0.01, 0.125), momentum=(0.8, 0.98)),
             "eval_every_steps": 160,
             "trials": 8,
             "seconds_per_update": 0.003,
         },
         "b8": {
-            "budget_fresh_examples": _budgets(baseline=16_000, batch=16_000, example=16_000),
-            "search_space": _space(learning_rate=(0.03, 0.375), momentum=(0.8, 0.98)),
+            "budget_fresh_examples": settings.budgets(baseline=16_000, batch=16_000, example=16_000),
+            "search_space": settings.space(learning_rate=(0.03, 0.375), momentum=(0.8, 0.98)),
             "eval_every_steps": 40,
             "trials": 8,
             "seconds_per_update": 0.006,
         },
         "b128": {
-            "budget_fresh_examples": _budgets(baseline=89_600, batch=89_600, example=89_600),
-            "search_space": _space(learning_rate=(0.06, 0.75), momentum=(0.8, 0.98)),
+            "budget_fresh_examples": settings.budgets(baseline=89_600, batch=89_600, example=89_600),
+            "search_space": settings.space(learning_rate=(0.06, 0.75), momentum=(0.8, 0.98)),
             "eval_every_steps": 15,
             "trials": 8,
             "seconds_per_update": 0.076,
@@ -126,7 +119,7 @@ def _small(c: ConfigDict) -> None:
         "e8-b8": {"budget_fresh_examples": {"example": 8_000}, "eval_every_steps": 80},
         "e16-b8": {
             "budget_fresh_examples": {"example": 8_000},
-            "search_space": _space(learning_rate=(0.006, 0.075), momentum=(0.9, 0.99)),
+            "search_space": settings.space(learning_rate=(0.006, 0.075), momentum=(0.9, 0.99)),
             "eval_every_steps": 160,
         },
         "e3-b32": {"budget_fresh_examples": {"example": 12_800}},
@@ -149,23 +142,22 @@ def _smoke(c: ConfigDict) -> None:
     c.target = 3.1
     c.shuffle_buffer = 100
     c.eval_every_steps = 5
-    c.budget_fresh_examples = _budgets(baseline=3_200, batch=3_200, example=3_200)
+    c.budget_fresh_examples = settings.budgets(baseline=3_200, batch=3_200, example=3_200)
     c.fixed_budget = {"fresh_examples": 3_200, "trials": 3}
     c.searches = 2
     c.trials = 3
     c.seconds_per_update = 0.004
     c.batch_sizes = {"figure5": (8, 32), "figure6": (2, 8, 32, 128)}
     c.at = {
-        "b2": {"budget_fresh_examples": _budgets(baseline=800, batch=800, example=800), "eval_every_steps": 20},
-        "b8": {"budget_fresh_examples": _budgets(baseline=1_600, batch=1_600, example=1_600)},
+        "b2": {
+            "budget_fresh_examples": settings.budgets(baseline=800, batch=800, example=800),
+            "eval_every_steps": 20,
+        },
+        "b8": {"budget_fresh_examples": settings.budgets(baseline=1_600, batch=1_600, example=1_600)},
         "e4": {"budget_fresh_examples": {"example": 1_600}},
         "e8": {"budget_fresh_examples": {"example": 800}},
         "e16": {"budget_fresh_examples": {"example": 400}},
     }
-
-
-def _budgets(baseline: int, batch: int, example: int) -> dict[str, int]:
-    return {"baseline": baseline, "batch": batch, "example": example}
 
 
 def _model(
@@ -181,13 +173,6 @@ def _model(
         "hidden": hidden,
         "tied_embedding": True,
         "dtype": dtype,
-    }
-
-
-def _space(learning_rate: tuple[float, float], momentum: tuple[float, float]) -> dict[str, Any]:
-    return {
-        "learning_rate": {"scale": "log", "low": learning_rate[0], "high": learning_rate[1]},
-        "momentum": {"scale": "reverse_log", "low": momentum[0], "high": momentum[1]},
     }
 
 

@@ -6,14 +6,15 @@ neither objects nor photograph regions.
 """
 
 import colorsys
-import fcntl
 import io
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
@@ -28,6 +29,15 @@ MOST_OBJECTS = 5  # in a scene
 MOST_OVERLAP = 0.15  # intersection over union of two objects in a scene
 JPEG_QUALITY = 90
 VERSION = 1  # in the files' names: raise it when the same arguments give other pictures
+
+
+class Material(NamedTuple):
+    """What a split's images are made of: objects, uint8 [n, 28, 28], their classes, uint8 [n], and backgrounds."""
+
+    objects: np.ndarray
+    labels: np.ndarray
+    regions: list[Image.Image]
+
 
 Record = dict[str, tf.train.Feature]
 Box = tuple[int, int, int, int]  # top, left, bottom, right, in pixels; bottom and right exclusive
@@ -50,43 +60,29 @@ def write_composites(
     name = f"{kind}-{split}-v{VERSION}-{size}px-seed{seed}-{examples}"
     paths = [folder / f"{name}-{shard:05d}-of-{shards:05d}.tfrecord" for shard in range(shards)]
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(folder / "lock"):
         missing = [shard for shard in range(shards) if not paths[shard].exists()]
         if missing:
-            objects, labels = load_objects(split)
-            regions = load_regions(split)
+            material = Material(*load_objects(split), load_regions(split))
             for shard in tqdm(missing, desc=f"composing {kind}, {split}", unit="shard"):
                 numbers = np.arange(examples * shard // shards, examples * (shard + 1) // shards)
                 generator = np.random.default_rng([seed, list(SPLITS).index(split), shard])
-                write_records(KINDS[kind](numbers, objects, labels, regions, size, generator), paths[shard])
+                write_records(KINDS[kind](numbers, material, size, generator), paths[shard])
     return paths
 
 
-def pictures(
-    numbers: np.ndarray,
-    objects: np.ndarray,
-    labels: np.ndarray,
-    regions: list[Image.Image],
-    size: int,
-    generator: np.random.Generator,
-) -> Iterator[Record]:
+def pictures(numbers: np.ndarray, material: Material, size: int, generator: np.random.Generator) -> Iterator[Record]:
     """One picture a number, of the object with this number."""
+    objects, labels, regions = material
     for i in numbers % len(labels):
         canvas = background(regions, size, generator)
         paste(canvas, objects[i], generator, OBJECT_SHARES)
         yield {"image": bytes_feature(encode_jpeg(canvas)), "label": int64_feature([int(labels[i])])}
 
 
-def scenes(
-    numbers: np.ndarray,
-    objects: np.ndarray,
-    labels: np.ndarray,
-    regions: list[Image.Image],
-    size: int,
-    generator: np.random.Generator,
-) -> Iterator[Record]:
+def scenes(numbers: np.ndarray, material: Material, size: int, generator: np.random.Generator) -> Iterator[Record]:
     """One scene a number, of random objects; an object that finds no free place in ten tries is left out."""
+    objects, labels, regions = material
     for number in numbers:
         canvas = background(regions, size, generator)
         boxes: list[Box] = []

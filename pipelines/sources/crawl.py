@@ -9,7 +9,6 @@ REMEMBERED_LINES line hashes.
 """
 
 import argparse
-import fcntl
 import hashlib
 import json
 import os
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import py3langid
 import tensorflow as tf
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from pipelines.sources.wet import BadMember, Page, members, read_pages
@@ -173,16 +173,15 @@ def prepare(wet: Path, out: Path) -> Counter[str]:
     if not files:
         raise BadInput(f"no *.warc.wet.gz in {wet}")
     out.mkdir(parents=True, exist_ok=True)
-    with (out / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BadInput(f"another process is preparing files into {out}") from error
-        todo = [file for file in files if not is_prepared(file, out)]
-        total = sum(file.stat().st_size for file in todo)
-        with tqdm(total=total, desc="preparing", unit="B", unit_scale=True) as bar:
-            for file in todo:
-                prepare_file(file, out, bar.update)
+    try:
+        with FileLock(out / "lock", blocking=False):
+            todo = [file for file in files if not is_prepared(file, out)]
+            total = sum(file.stat().st_size for file in todo)
+            with tqdm(total=total, desc="preparing", unit="B", unit_scale=True) as bar:
+                for file in todo:
+                    prepare_file(file, out, bar.update)
+    except Timeout as error:
+        raise BadInput(f"another process is preparing files into {out}") from error
     return sum((read_counts(out, file.name) for file in files), Counter())
 
 

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,30 @@ from pipelines.sources.bundled import load_fashion_mnist
 from pipelines.sources.composites import write_composites
 from pipelines.sources.source import Source, in_memory, tfds_builder
 from pipelines.transforms import detection, images
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What becomes of undecoded examples.
+
+    decode: of one example; `corrupt`, `fail` or `skip`, says what becomes of damaged ones in training. Damaged
+      validation images always fail.
+    augment: of a chunk of decoded ones in training, as in `Source`; `evaluation` is done to each one instead.
+    """
+
+    decode: Callable[[Example], Example]
+    augment: Augment
+    evaluation: Callable[[Example], Example]
+    corrupt: str
+
+    def training(self, undecoded: tf.data.Dataset) -> tf.data.Dataset:
+        """Decoded, in order."""
+        return images.decode_all(undecoded, self.decode, corrupt=self.corrupt)
+
+    def validation(self, undecoded: tf.data.Dataset) -> tf.data.Dataset:
+        """Decoded and made ready for evaluation, in order."""
+        return images.decode_all(undecoded, self.decode, corrupt="fail").map(self.evaluation)
+
 
 # Training images, as tensorflow-datasets lists them once a set is prepared.
 TRAIN_SIZES = {"cifar10": 50_000, "imagenet2012": 1_281_167}
@@ -67,12 +92,17 @@ def composites(
         stored_size,
         {"train": train_examples, "validation": validation_examples},
         shards,
-        read=read_images,
-        decode=decode,
-        augment=images.random_resized_crop(size, smallest_area=smallest_area, colour_strength=colour_strength),
-        evaluation=images.centre_crop(size),
-        corrupt=corrupt,
+        read_images,
+        random_crops(decode, size, smallest_area, colour_strength, corrupt),
     )
+
+
+def random_crops(
+    decode: Callable[[Example], Example], size: int, smallest_area: float, colour_strength: float, corrupt: str
+) -> Preparation:
+    """ImageNet's: `size` pixels square, cut at random and distorted in training, from the middle for evaluation."""
+    augment = images.random_resized_crop(size, smallest_area=smallest_area, colour_strength=colour_strength)
+    return Preparation(decode, augment, images.centre_crop(size), corrupt)
 
 
 def composed(
@@ -81,12 +111,8 @@ def composed(
     stored_size: int,
     examples: Mapping[str, int],
     shards: int,
-    *,
     read: Callable[[tf.Tensor], tf.data.Dataset],
-    decode: Callable[[Example], Example],
-    augment: Augment,
-    evaluation: Callable[[Example], Example],
-    corrupt: str,
+    preparation: Preparation,
 ) -> Source:
     """Bundled objects on bundled photographs, composed into `folder` where they are not there yet.
 
@@ -97,10 +123,6 @@ def composed(
       examples: how many in the splits `train` and `validation`.
       shards: files a split.
       read: the undecoded examples of a file.
-      decode: of one example; `corrupt` says what becomes of damaged ones.
-      augment: as in `Source`.
-      evaluation: what is done to a decoded example instead.
-      corrupt: `fail` or `skip`, for training; damaged validation images always fail.
     """
     paths = {
         split: write_composites(folder, kind=kind, split=split, examples=count, size=stored_size, seed=0, shards=shards)
@@ -112,12 +134,12 @@ def composed(
 
     def train(seed: int) -> tf.data.Dataset:
         order = files("train").shuffle(shards, seed=seed, reshuffle_each_iteration=True).repeat()
-        return images.decode_all(order.flat_map(read), decode, corrupt=corrupt)
+        return preparation.training(order.flat_map(read))
 
     def validation() -> tf.data.Dataset:
-        return images.decode_all(files("validation").flat_map(read), decode, corrupt="fail").map(evaluation)
+        return preparation.validation(files("validation").flat_map(read))
 
-    return Source(train, validation, augment)
+    return Source(train, validation, preparation.augment)
 
 
 def read_images(path: tf.Tensor) -> tf.data.Dataset:
@@ -141,10 +163,7 @@ def cifar10(*, data_dir: str, padding: int, validation_examples: int, corrupt: s
         "cifar10",
         data_dir,
         validation_examples,
-        decode=images.decode(32),
-        augment=images.pad_crop_flip(padding),
-        evaluation=lambda example: example,
-        corrupt=corrupt,
+        Preparation(images.decode(32), images.pad_crop_flip(padding), lambda example: example, corrupt),
     )
 
 
@@ -160,23 +179,11 @@ def imagenet2012(
         "imagenet2012",
         data_dir,
         validation_examples,
-        decode=images.decode(),
-        augment=images.random_resized_crop(size, smallest_area=smallest_area, colour_strength=colour_strength),
-        evaluation=images.centre_crop(size),
-        corrupt=corrupt,
+        random_crops(images.decode(), size, smallest_area, colour_strength, corrupt),
     )
 
 
-def labelled_tfds(
-    name: str,
-    data_dir: str,
-    validation_examples: int,
-    *,
-    decode: Callable[[Example], Example],
-    augment: Augment,
-    evaluation: Callable[[Example], Example],
-    corrupt: str,
-) -> Source:
+def labelled_tfds(name: str, data_dir: str, validation_examples: int, preparation: Preparation) -> Source:
     """An image dataset of TensorFlow Datasets with a label each, the end of its training split held out."""
     builder = tfds_builder(name, data_dir)
     size = min(TRAIN_SIZES[name], builder.info.splits["train"].num_examples)
@@ -188,35 +195,23 @@ def labelled_tfds(
         return {"image": example["image"], "label": tf.cast(example["label"], tf.int32), "name": example["tfds_id"]}
 
     def checked(example: Example) -> Example:
-        return images.check_label(decode(example), classes)
+        return images.check_label(preparation.decode(example), classes)
 
     held_out = size - validation_examples
-    return tfds_images(
-        builder,
-        f"train[:{held_out}]",
-        f"train[{held_out}:{size}]",
-        parse=parse,
-        decode=checked,
-        augment=augment,
-        evaluation=evaluation,
-        corrupt=corrupt,
-    )
+    splits = f"train[:{held_out}]", f"train[{held_out}:{size}]"
+    return tfds_images(builder, *splits, parse, replace(preparation, decode=checked))
 
 
 def tfds_images(
     builder: Any,
     train_split: str,
     validation_split: str,
-    *,
     parse: Callable[[Example], Example],
-    decode: Callable[[Example], Example],
-    augment: Augment,
-    evaluation: Callable[[Example], Example],
-    corrupt: str,
+    preparation: Preparation,
 ) -> Source:
     """Two splits of a prepared image dataset, decoded by a stage of ours so that damaged images are named.
 
-    `parse` takes an example as the builder gives it, its image undecoded; the rest is as in `composed`.
+    `parse` takes an example as the builder gives it, its image undecoded.
     """
     import tensorflow_datasets as tfds  # seconds to import, and the bundled sources do without it
 
@@ -227,14 +222,14 @@ def tfds_images(
             add_tfds_id=True, shuffle_seed=seed, shuffle_reshuffle_each_iteration=True, interleave_cycle_length=16
         )
         files = builder.as_dataset(split=train_split, decoders=bytes_only, shuffle_files=True, read_config=reading)
-        return images.decode_all(files.repeat().map(parse), decode, corrupt=corrupt)
+        return preparation.training(files.repeat().map(parse))
 
     def validation() -> tf.data.Dataset:
         reading = tfds.ReadConfig(add_tfds_id=True)
         files = builder.as_dataset(split=validation_split, decoders=bytes_only, read_config=reading)
-        return images.decode_all(files.map(parse), decode, corrupt="fail").map(evaluation)
+        return preparation.validation(files.map(parse))
 
-    return Source(train, validation, augment)
+    return Source(train, validation, preparation.augment)
 
 
 def scenes(
@@ -261,12 +256,17 @@ def scenes(
         stored_size,
         {"train": train_examples, "validation": validation_examples},
         shards,
-        read=functools.partial(read_scenes, most_objects=most_objects),
-        decode=images.decode(stored_size),
-        augment=detection.crop_flip_distort(size, smallest_area=smallest_area, colour_strength=colour_strength),
-        evaluation=detection.resize(size),
-        corrupt=corrupt,
+        functools.partial(read_scenes, most_objects=most_objects),
+        object_crops(images.decode(stored_size), size, smallest_area, colour_strength, corrupt),
     )
+
+
+def object_crops(
+    decode: Callable[[Example], Example], size: int, smallest_area: float, colour_strength: float, corrupt: str
+) -> Preparation:
+    """COCO's: `size` pixels square, cut at random around objects and distorted in training, else the whole image."""
+    augment = detection.crop_flip_distort(size, smallest_area=smallest_area, colour_strength=colour_strength)
+    return Preparation(decode, augment, detection.resize(size), corrupt)
 
 
 def read_scenes(path: tf.Tensor, most_objects: int) -> tf.data.Dataset:
@@ -324,9 +324,6 @@ def coco(
         builder,
         "train",
         f"validation[:{validation_examples}]",
-        parse=parse,
-        decode=images.decode(),
-        augment=detection.crop_flip_distort(size, smallest_area=smallest_area, colour_strength=colour_strength),
-        evaluation=detection.resize(size),
-        corrupt=corrupt,
+        parse,
+        object_crops(images.decode(), size, smallest_area, colour_strength, corrupt),
     )

@@ -3,7 +3,6 @@
 Token 0 is padding everywhere: the loss ignores it, and the model reads it as the start of a sequence.
 """
 
-import fcntl
 import itertools
 import os
 from collections.abc import Iterable, Iterator
@@ -14,6 +13,7 @@ import numpy as np
 import sentencepiece
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from filelock import FileLock
 from tqdm import tqdm
 
 PADDING, UNKNOWN, END = 0, 1, 2
@@ -79,8 +79,7 @@ def prepare_subwords(sentences: Reader, folder: Path, vocab_size: int) -> None:
     if not 3 < vocab_size <= 65536:
         raise ValueError(f"vocab_size must be between 4 and 65536, got {vocab_size}")
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(folder / "lock"):
         vocabulary_path = folder / "vocabulary.model"
         if not vocabulary_path.exists():
             first = itertools.islice(sentences.read("train", 0, VOCABULARY_SENTENCES), VOCABULARY_SENTENCES)
