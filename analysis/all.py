@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis import detections, evidence, figure3, figure4, figure5, figure6, figure7, figure8, timeline
 from analysis.drawing import report
-from analysis.statistics import load
+from analysis.statistics import paper
 from experiments import workloads
 from experiments.command_line import exit_code
 from experiments.protocol import tables
@@ -24,10 +24,10 @@ FIGURES = (figure3, figure4, figure5, figure6, figure7, figure8)
 def redraw(results: Path = tables.RESULTS) -> str:
     """Redraws what has results and returns the figures' numbers in words."""
     words = []
-    for scale in (load.PUBLISHED, *workloads.SCALES):
+    for scale in (paper.PUBLISHED, *workloads.SCALES):
         drawn = [figure.ANALYSIS for figure in FIGURES if figure.ANALYSIS.has_results(results, scale)]
         words += [f"# {scale}, Figure {analysis.number}\n\n{analysis.make(results, scale)}" for analysis in drawn]
-        if drawn and scale != load.PUBLISHED:
+        if drawn and scale != paper.PUBLISHED:
             path = results / scale / "claims.md"
             path.write_text(claims(results, scale), encoding="utf-8")
             words.append(f"written: {path}")

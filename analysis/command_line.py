@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from analysis.statistics import load
+from analysis.statistics import paper
 from experiments import workloads
 from experiments.command_line import Parser, exit_code
 from experiments.protocol import tables
@@ -13,7 +13,7 @@ def main(
     description: str | None,
     make: Callable[[Path, str], str],
     argv: list[str] | None = None,
-    scales: Sequence[str] = (*workloads.SCALES, load.PUBLISHED),
+    scales: Sequence[str] = (*workloads.SCALES, paper.PUBLISHED),
 ) -> int:
     """Runs one figure's analysis and returns its exit code.
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.statistics import load
+from analysis.statistics import paper
 from experiments.protocol import tables
 from pipelines.echoing.advice import worth
 
@@ -20,7 +20,7 @@ def table(results: Path = tables.RESULTS) -> pd.DataFrame:
     """
     drawn = {number: results / OURS / f"figure{number}.csv" for number in FIGURES}
     sources = {
-        "paper": [load.published(number).assign(figure=number) for number in FIGURES],
+        "paper": [paper.bars(number).assign(figure=number) for number in FIGURES],
         "ours, small scale": [pd.read_csv(path).assign(figure=n) for n, path in drawn.items() if path.exists()],
     }
     shares = [_shares(pd.concat(bars, ignore_index=True)).assign(source=name) for name, bars in sources.items() if bars]

@@ -22,7 +22,7 @@ from matplotlib.ticker import EngFormatter, FixedLocator, ScalarFormatter
 from analysis import figures
 from analysis.command_line import main
 from analysis.drawing import plots, report
-from analysis.statistics import claims, claims_figure4, load, reach, training_time, uncertainty
+from analysis.statistics import claims, claims_figure4, paper, reach, training_time, uncertainty
 from experiments import figure4 as experiment
 from experiments.protocol import tables
 
@@ -35,9 +35,9 @@ def published() -> tuple[pd.DataFrame, pd.DataFrame]:
 
     Figure 4's fresh examples are of the reruns that were timed, and stand for the searches' as well.
     """
-    rows = pd.concat([load.published(4), load.published(5).query("panel == 'a'")])
+    rows = pd.concat([paper.bars(4), paper.bars(5).query("panel == 'a'")])
     rows = rows[rows["echo_factor"] <= max(experiment.ECHO_FACTORS)].reset_index(drop=True)
-    seconds = load.published_seconds()
+    seconds = paper.seconds()
     timed = rows.set_index(["workload", "echo_factor"])
     timed = timed.loc[pd.MultiIndex.from_frame(seconds[["workload", "echo_factor"]])]
     for end in ("mean", "min", "max"):
@@ -199,22 +199,22 @@ def _model_errors(seconds: pd.DataFrame) -> str:
 
 def make(results: Path, scale: str) -> str:
     """Draws and writes the figure at one scale and returns its numbers in words."""
-    paper = published()
-    sources: list[Source] = [("published", *paper)]
+    theirs_timed = published()
+    sources: list[Source] = [("published", *theirs_timed)]
     notes: list[str] = []
     folder = results / scale
-    if scale == load.PUBLISHED:
-        (rows, seconds), drawn = paper, None
+    if scale == paper.PUBLISHED:
+        (rows, seconds), drawn = theirs_timed, None
     else:
         rows, seconds, drawn, notes = ours(results, scale)
         sources.append((plots.title(scale), rows, seconds))
     plots.save(draw(sources), folder / "figure4")
     plots.save(draw_timed(sources), folder / "figure4_timed")
-    theirs, mine = _joined(paper), _joined((rows, seconds))
+    theirs, mine = _joined(theirs_timed), _joined((rows, seconds))
     report.save_table(mine, folder / "figure4.csv")
     table = check(mine, scale, drawn)
     notes = [*notes, *missed_baselines(mine)]
-    if scale == load.PUBLISHED:
+    if scale == paper.PUBLISHED:
         table = table.drop(columns=["ours", "command"])
     report.save_table(table, folder / "claims_figure4.md", notes)
     return "\n\n".join(

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.drawing import curves, plots, report, space
-from analysis.statistics import claims, load, reach, selection, uncertainty
+from analysis.statistics import claims, paper, reach, selection, uncertainty
 from experiments.protocol import tables
 from experiments.protocol.experiment import Experiment
 from experiments.protocol.study import ResultsError
@@ -68,7 +68,7 @@ def selected(experiment: Experiment, results: Path, scale: str) -> tuple[selecti
 
 def has_results(experiment: Experiment, results: Path, scale: str) -> bool:
     """Whether there is anything of a figure to draw."""
-    if scale == load.PUBLISHED:
+    if scale == paper.PUBLISHED:
         return True
     return tables.has_results(results, scale) and len(selection.select(experiment, results, scale).studies) > 0
 
@@ -96,8 +96,8 @@ class Analysis:
 
     def make(self, results: Path, scale: str) -> str:
         """Draws and writes the figure at one scale, its table and its claims; returns its numbers in words."""
-        published = load.published(self.number)
-        if scale == load.PUBLISHED:
+        published = paper.bars(self.number)
+        if scale == paper.PUBLISHED:
             table = self.check(published, scale).drop(columns=["ours", "command"])
             return self._write(results / scale, [("published", published)], published, table, [])
         studies, trials, notes = self.found(results, scale)
@@ -124,7 +124,7 @@ class Analysis:
         """The figure's claims on the paper's bars and on ours, as `claims.check` gives them; not run without bars."""
         return claims.check(
             self.claims,
-            load.published(self.number),
+            paper.bars(self.number),
             ours,
             f"{self.experiment.command} --scale={scale}",
             column=self.measure.mean_column,

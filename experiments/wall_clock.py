@@ -31,7 +31,6 @@ from experiments.protocol import engine, store, tables
 from experiments.protocol import search as quasi_random
 from experiments.protocol.study import ConfigError, Study
 
-KEYS = ("workload", "variant", "echo_factor", "ratio", "rerun")
 RATIO = 6.0
 RERUNS = 5
 
@@ -130,7 +129,7 @@ def save(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
-    workload, variant, *numbers = (row[name] for name in KEYS)
+    workload, variant, *numbers = (row[name] for name in tables.KEYS["wall_clock"])
     return (workload, variant, *map(float, numbers))
 
 
@@ -144,7 +143,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--ratio", type=positive_float, action="append", help="R; may be repeated; default 6")
     parser.add_argument("--echo-factor", type=positive_float, action="append", help="may be repeated; default 1 to 6")
     parser.add_argument("--reruns", type=positive, default=RERUNS, help="reruns of each chosen trial; default 5")
-    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--results", type=Path, default=tables.RESULTS)
     flags, overrides = parser.parse_with_overrides(argv)
 
     def work() -> None:

@@ -1,6 +1,6 @@
 """The committed tables of results/<scale>/: their columns, the rules that they obey, reading and updating them.
 
-`trials`, `measurements` and `studies` are described in `experiments.collect`.
+`trials`, `measurements` and `studies` are described in `experiments.collect`, `wall_clock` in `experiments.wall_clock`.
 """
 
 from pathlib import Path
@@ -18,8 +18,10 @@ KEYS = {
     "studies": STUDY_KEYS,
     "trials": [*STUDY_KEYS, "search", "trial"],
     "measurements": [*STUDY_KEYS, "search", "trial", "sgd_steps"],
+    "wall_clock": ["workload", "variant", "echo_factor", "ratio", "rerun"],
 }
 """The columns that tell the rows of each table apart."""
+_TIMES = ("fresh_examples", "seconds", "fill_seconds")
 _COUNTS = ["searches", "feasible_trials_a_search", *STATUSES]
 COLUMNS = {
     "studies": [*KEYS["studies"], "metric", "goal", "target", *_COUNTS, "config_hash", "config"],
@@ -32,6 +34,7 @@ COLUMNS = {
         "fresh_examples_to_target",
     ],
     "measurements": [*KEYS["measurements"], "fresh_examples", "metric", "value"],
+    "wall_clock": [*KEYS["wall_clock"], "reached_target", "t_downstream", *_TIMES, "config_hash"],
 }
 """The columns that figures need; tables have others besides, for people."""
 _WORDS = ("workload", "variant", "metric", "goal", "config_hash", "config", "status", "bound", "reached_target")
@@ -39,8 +42,6 @@ _FLAGS = ("bound", "reached_target")
 _TYPES = {"threads": "Int64"}
 """Whole numbers that trials of the first revisions did not record."""
 RESULTS = Path("results")
-_TIMES = ("t_downstream", "fresh_examples", "seconds", "fill_seconds")
-WALL_CLOCK_COLUMNS = ["workload", "echo_factor", "ratio", "rerun", "reached_target", *_TIMES, "config_hash"]
 
 
 def study_keys(study: Study) -> dict[str, object]:
@@ -102,9 +103,13 @@ def update(folder: Path, name: str, rows: pd.DataFrame) -> None:
 
 
 def wall_clock(results: Path, scale: str) -> pd.DataFrame:
-    """The timed reruns of a scale, a row each, as `experiments.wall_clock` describes them; none if none were made."""
-    path = results / scale / "wall_clock.csv"
-    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=WALL_CLOCK_COLUMNS)
+    """The timed reruns of a scale, a row each; none if none were made.
+
+    Raises:
+      ResultsError: the table is unreadable or breaks a rule of `tables.check`.
+    """
+    path = _path(results / scale, "wall_clock")
+    return _read(path, "wall_clock") if path.exists() else pd.DataFrame(columns=COLUMNS["wall_clock"])
 
 
 def check(rows: pd.DataFrame, name: str, path: Path) -> pd.DataFrame:
@@ -112,7 +117,7 @@ def check(rows: pd.DataFrame, name: str, path: Path) -> pd.DataFrame:
 
     Args:
       rows: as read.
-      name: `studies`, `trials` or `measurements`.
+      name: of the table, a key of `COLUMNS`.
       path: where they were read, for the message.
 
     Raises:
@@ -123,7 +128,9 @@ def check(rows: pd.DataFrame, name: str, path: Path) -> pd.DataFrame:
     if missing := [column for column in COLUMNS[name] if column not in rows]:
         raise ResultsError(f"{path} has no column {', '.join(missing)}; {remedy}")
     for column in COLUMNS[name]:
-        if fault := _fault(rows[column], column):
+        # A rerun that missed its target has no times.
+        timed = rows[rows["reached_target"].eq(True)] if name == "wall_clock" and column in _TIMES else rows
+        if fault := _fault(timed[column], column):
             raise ResultsError(f"{path}, {fault}; {remedy}")
     doubled = rows.duplicated(KEYS[name])
     if doubled.any():
@@ -148,7 +155,7 @@ def _fault(values: pd.Series, column: str) -> str | None:
 
 def _place(wrong: pd.Series) -> str:
     """The first row that is wrong, as an editor counts lines of a CSV file."""
-    return f"line {int(wrong.to_numpy().argmax()) + 2}"
+    return f"line {int(wrong[wrong].index[0]) + 2}"
 
 
 def _path(folder: Path, name: str) -> Path:

@@ -10,7 +10,7 @@ import pytest
 
 from analysis import figure3
 from analysis.drawing import plots
-from analysis.statistics import claims, load, reach
+from analysis.statistics import claims, paper, reach
 from experiments.protocol import tables
 from experiments.protocol.study import ResultsError
 
@@ -93,7 +93,7 @@ def test_optimum_at_an_edge_is_told():
 def test_published_bars_are_drawn_as_tabulated(workload):
     table = pd.read_csv(RESULTS / "published" / "figures.csv", dtype={"figure": int})
     table = table[(table["figure"] == 3) & (table["workload"] == workload)].set_index("variant")
-    bars = load.published(3)
+    bars = paper.bars(3)
     ax = plots.fresh_example_bars(plt.figure().subplots(), bars[bars["workload"] == workload])
     drawn = [patch.get_height() for patch in ax.patches]
     order = [variant for variant in plots.LABELS if variant in table.index]
@@ -113,7 +113,7 @@ def test_published_bars_are_drawn_as_tabulated(workload):
 
 
 def test_claims_reproduce_the_papers_ratios_and_hold_on_the_papers_numbers():
-    bars = load.published(3)
+    bars = paper.bars(3)
     table = claims.check(claims.figure3(), bars, bars, "")
     assert set(table["verdict"]) == {"holds"}
     lm1b = table[table["figure"] == "3a"].set_index("claim")["paper"]
@@ -136,7 +136,7 @@ def our_bars(baseline, batch, example, reached=5):
 
 
 def verdicts(ours):
-    table = claims.check(claims.figure3(), load.published(3), ours, "command")
+    table = claims.check(claims.figure3(), paper.bars(3), ours, "command")
     assert set(table[table["figure"] != "3a"]["verdict"]) == {"not run"}
     return table[table["figure"] == "3a"]["verdict"].tolist()
 
@@ -167,7 +167,7 @@ def test_damaged_table_is_named(tmp_path):
 
 
 def test_figures_are_the_same_bytes_each_time(tmp_path):
-    bars = load.published(3)
+    bars = paper.bars(3)
     for name in ("a", "b"):
         plots.save(figure3.draw([("published", bars)]), tmp_path / name)
     for suffix in (".png", ".svg"):

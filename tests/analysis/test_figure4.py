@@ -7,7 +7,7 @@ import pytest
 from small_studies import tiny
 
 from analysis import figure4, timeline
-from analysis.statistics import claims, claims_figure4, load, training_time, uncertainty
+from analysis.statistics import claims, claims_figure4, paper, training_time, uncertainty
 from experiments import figure4 as experiment
 from experiments import timeline as timeline_experiment
 from experiments import wall_clock, workloads
@@ -262,7 +262,7 @@ def test_a_timeline_that_was_not_recorded_says_what_to_run(tmp_path):
 
 
 def test_published_figure_is_drawn(tmp_path):
-    told = figure4.make(tmp_path, load.PUBLISHED)
+    told = figure4.make(tmp_path, paper.PUBLISHED)
     assert "3.25x" in told
     for name in ("figure4.png", "figure4_timed.svg", "figure4.csv", "claims_figure4.md"):
         assert (tmp_path / "published" / name).stat().st_size > 100

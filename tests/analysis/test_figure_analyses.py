@@ -10,7 +10,7 @@ import pytest
 
 from analysis import figure5, figure6, figure7, figure8
 from analysis.drawing import curves, plots, report, space
-from analysis.statistics import claims, load, reach
+from analysis.statistics import claims, paper, reach
 from experiments.protocol import tables
 
 RESULTS = Path("results")
@@ -64,7 +64,7 @@ def tabulated(rows):
     ],
 )
 def test_published_bars_are_drawn_as_tabulated(figure, number, panel, variants):
-    sheet = figure.draw([("published", load.published(number))])
+    sheet = figure.draw([("published", paper.bars(number))])
     rows = TABLE[(TABLE["figure"] == number) & (TABLE["panel"] == panel)]
     # The table lists groups from left to right, and variants within a group as they are drawn.
     np.testing.assert_allclose(drawn_bars(sheet.axes["ab".index(panel)]), tabulated(rows), rtol=1e-5)
@@ -74,7 +74,7 @@ def test_published_bars_are_drawn_as_tabulated(figure, number, panel, variants):
 def test_published_groups_are_labelled_with_their_setting():
     labels = {}
     for figure, number in ((figure5, 5), (figure6, 6), (figure7, 7)):
-        sheet = figure.draw([("published", load.published(number))])
+        sheet = figure.draw([("published", paper.bars(number))])
         labels[number] = [[tick.get_text() for tick in ax.get_xticklabels()] for ax in sheet.axes]
     assert labels[5] == [["1", "2", "4", "8", "16"]] * 2
     assert labels[6] == [["64", "256", "1,024", "4,096"], ["256", "1,024", "4,096", "16,384"]]
@@ -83,7 +83,7 @@ def test_published_groups_are_labelled_with_their_setting():
 
 def test_published_best_values_are_drawn_as_tabulated():
     table = pd.read_csv(RESULTS / "published" / "final_quality.csv")
-    sheet = figure8.draw([("published", load.published(8))])
+    sheet = figure8.draw([("published", paper.bars(8))])
     for ax, workload in zip(sheet.axes, ("transformer_lm1b", "resnet50_imagenet"), strict=True):
         values = table.loc[table["workload"] == workload, "best_value"].tolist()
         assert [float(points.get_offsets()[0, 1]) for points in ax.collections] == values
@@ -92,7 +92,7 @@ def test_published_best_values_are_drawn_as_tabulated():
 
 @pytest.mark.parametrize(("figure", "number"), [(figure5, 5), (figure6, 6), (figure7, 7), (figure8, 8)])
 def test_claims_hold_on_the_papers_numbers_but_where_it_contradicts_itself(figure, number):
-    bars = load.published(number)
+    bars = paper.bars(number)
     analysis = figure.ANALYSIS
     table = claims.check(analysis.claims, bars, bars, "", column=analysis.measure.mean_column)
     contradicted = table["claim"].str.contains("the paper's own data do")
@@ -103,7 +103,7 @@ def test_claims_hold_on_the_papers_numbers_but_where_it_contradicts_itself(figur
 def test_claims_tell_the_papers_numbers():
     told = {}
     for figure, number in ((figure5, 5), (figure6, 6), (figure7, 7), (figure8, 8)):
-        bars = load.published(number)
+        bars = paper.bars(number)
         table = claims.check(figure.ANALYSIS.claims, bars, bars, "", column=figure.ANALYSIS.measure.mean_column)
         told |= {(row["figure"], i): row["ours"] for i, row in table.iterrows()}
     numbers = " ".join(told.values())
@@ -132,7 +132,7 @@ def bars(*rows):
 
 
 def verdicts(figure, number, ours):
-    table = claims.check(figure.ANALYSIS.claims, load.published(number), ours, "command")
+    table = claims.check(figure.ANALYSIS.claims, paper.bars(number), ours, "command")
     return table.loc[table["workload"] == plots.WORKLOADS["transformer_lm1b"], "verdict"].tolist()
 
 
@@ -319,7 +319,7 @@ def test_space_tells_what_became_of_each_trial():
     ("workload", "better", "worse"), [("transformer_lm1b", 3.8009, 3.8011), ("resnet50_imagenet", 0.7657, 0.7655)]
 )
 def test_claims_about_final_quality_can_fail(workload, better, worse):
-    bars = load.published(8)
+    bars = paper.bars(8)
     of_batch = (bars["workload"] == workload) & (bars["variant"] == "batch")
     for value, verdict in ((better, "holds"), (worse, "does not hold")):
         changed = bars.assign(mean_best_value=bars["mean_best_value"].where(~of_batch, value))
@@ -343,7 +343,7 @@ def test_slack_does_not_add_up_to_the_opposite_of_a_claim(figure, claim, means):
     else:
         for size, mean in means.items():
             rows += [("baseline", 1, size, 100, 0, 100), ("batch", 2, size, 100, 0, mean)]
-    table = claims.check(figure.claims(), load.published(figure.ANALYSIS.number), bars(*rows), "")
+    table = claims.check(figure.claims(), paper.bars(figure.ANALYSIS.number), bars(*rows), "")
     told = table[table["claim"].str.contains(claim) & (table["workload"] == "Transformer on LM1B")]
     assert told["verdict"].tolist() == ["does not hold"]
 
@@ -353,7 +353,7 @@ def test_verdicts_are_those_of_the_interval():
     editions = np.linspace(0.9, 1.1, 101)
     drawn = np.array([np.full(101, 100.0), 60 * editions, 99 * editions])
     table = claims.check(
-        claims.figure3(), load.published(3), ours, "command", drawn={"mean_fresh_examples": drawn}
+        claims.figure3(), paper.bars(3), ours, "command", drawn={"mean_fresh_examples": drawn}
     ).set_index(["figure", "claim"])
     told = table.loc[[("3a", "batch echoing / baseline"), ("3a", "example echoing / baseline")]]
     assert told["ours"].tolist() == ["0.600", "0.990"]

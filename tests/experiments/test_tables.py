@@ -4,11 +4,11 @@ import pandas as pd
 import pytest
 
 from analysis import command_line, figure3
-from analysis.statistics import load
+from analysis.statistics import paper
 from experiments.protocol import tables
 from experiments.protocol.study import ResultsError
 
-SMALL = load.PUBLISHED_FOLDER.parent / "small"
+SMALL = paper.PUBLISHED_FOLDER.parent / "small"
 
 
 def read(tmp_path, change, name="trials"):
@@ -91,3 +91,28 @@ def test_a_damaged_table_is_one_line_and_exit_1(tmp_path, capsys):
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert "has no column search" in error
+
+
+def timed(tmp_path, **cells):
+    """The committed reruns, with cells of their first row replaced, in a folder of results of their own."""
+    rows = pd.read_csv(SMALL / "wall_clock.csv").astype(object)
+    for column, value in cells.items():
+        rows.loc[0, column] = value
+    (tmp_path / "small").mkdir()
+    rows.to_csv(tmp_path / "small" / "wall_clock.csv", index=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize("cells", [{"seconds": None}, {"seconds": "soon"}, {"t_downstream": None}, {"ratio": "two"}])
+def test_a_rerun_that_reached_the_target_has_its_times(tmp_path, cells):
+    with pytest.raises(ResultsError, match=rf"wall_clock.csv, line 2: {next(iter(cells))} must be a number"):
+        tables.wall_clock(timed(tmp_path, **cells), "small")
+
+
+def test_a_rerun_that_missed_its_target_has_no_times(tmp_path):
+    results = timed(tmp_path, reached_target=False, seconds=None, fill_seconds=None, fresh_examples=None)
+    assert len(tables.wall_clock(results, "small")) == len(pd.read_csv(SMALL / "wall_clock.csv"))
+
+
+def test_scales_without_reruns_have_none(tmp_path):
+    assert tables.wall_clock(tmp_path, "small").empty

@@ -14,34 +14,34 @@ PUBLISHED = "published"
 PUBLISHED_FOLDER = Path(__file__).parents[2] / "results" / PUBLISHED
 
 
-def published(figure: int) -> pd.DataFrame:
+def bars(figure: int) -> pd.DataFrame:
     """The paper's bars of one figure, with the columns of `reach.per_study` and `panel`.
 
     Figure 8 is of best values, with the columns of `reach.best_values`.
     """
     if figure == 8:
-        bars = _paper_table("final_quality").rename(columns={"best_value": "mean_best_value"})
-        return bars.assign(searches=1, reached=1)
-    bars = _paper_table("figures")
-    bars = bars[bars["figure"].astype(int) == figure].reset_index(drop=True)
+        rows = _table("final_quality").rename(columns={"best_value": "mean_best_value"})
+        return rows.assign(searches=1, reached=1)
+    rows = _table("figures")
+    rows = rows[rows["figure"].astype(int) == figure].reset_index(drop=True)
     for end in ("min", "max"):
-        bars[f"{end}_fresh_examples"] = bars[f"{end}_upstream_batches"] * bars["batch_size"]
-    bars["searches"] = bars["reached"] = 5
-    size, unit = (bars["buffer"].str.extract(r"^(.*?)(ex|batch|batches)$")[i] for i in (0, 1))
+        rows[f"{end}_fresh_examples"] = rows[f"{end}_upstream_batches"] * rows["batch_size"]
+    rows["searches"] = rows["reached"] = 5
+    size, unit = (rows["buffer"].str.extract(r"^(.*?)(ex|batch|batches)$")[i] for i in (0, 1))
     examples = size.astype(float).where(unit == "ex")
-    bars["shuffle_buffer"] = examples.fillna(examples.groupby(bars["panel"]).transform("max")).astype(int)
+    rows["shuffle_buffer"] = examples.fillna(examples.groupby(rows["panel"]).transform("max")).astype(int)
     # One batch is no shuffling at all: our studies have no such buffer then.
-    bars["repeated_batch_buffer"] = size.astype(float).where((unit == "batches"), 0).astype(int)
+    rows["repeated_batch_buffer"] = size.astype(float).where((unit == "batches"), 0).astype(int)
     kept = ["panel", *SETTING_KEYS, "searches", "reached"]
-    return bars[[*kept, "mean_fresh_examples", "min_fresh_examples", "max_fresh_examples"]]
+    return rows[[*kept, "mean_fresh_examples", "min_fresh_examples", "max_fresh_examples"]]
 
 
-def published_seconds() -> pd.DataFrame:
+def seconds() -> pd.DataFrame:
     """The paper's wall-clock seconds to the target (Figure 4 right), digitised: mean, minimum and maximum."""
-    return _paper_table("figure4_walltime")
+    return _table("figure4_walltime")
 
 
-def _paper_table(name: str) -> pd.DataFrame:
+def _table(name: str) -> pd.DataFrame:
     path = PUBLISHED_FOLDER / f"{name}.csv"
     try:
         return pd.read_csv(path)
