@@ -72,12 +72,7 @@ class Echo(Generic[T]):
         self, items: Iterable[T], e: float, *, seed: int, shuffle: int = 0, apart: int = 0, copy: bool = True
     ) -> None:
         self._items = items
-        self._settings: dict[str, Any] = {
-            "e": _factor(e),
-            "seed": whole("seed", seed),
-            "shuffle": whole("shuffle", shuffle),
-            "apart": whole("apart", apart),
-        }
+        self._settings = checked(e, seed, shuffle, apart)
         self._copy = copy
         self._iterations = 0  # begun so far
         self._running: tuple[int, Copies[T], Any] | None = None  # iteration, copies and where the items' state is kept
@@ -130,9 +125,7 @@ class Echo(Generic[T]):
         Raises:
           ValueError: it was saved with other settings; when the iteration begins: the items are fewer than were read.
         """
-        for name, value in self._settings.items():
-            if state.get(name) != value:
-                raise ValueError(f"the state was saved with {name} = {state.get(name)}, this echo has {value}")
+        check_same(self._settings, state)
         self._loaded, self._running = state, None
 
     def _next_iteration(self) -> int:
@@ -283,22 +276,27 @@ def duplicate(item: Any) -> Any:
     return item.clone() if callable(getattr(item, "clone", None)) else deepcopy(item)
 
 
-def whole(name: str, value: SupportsIndex) -> int:
-    """An argument that has to be an integer >= 0."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
-    if number < 0:
-        raise ValueError(f"{name} must be >= 0, got {number}")
-    return number
-
-
-def _factor(e: float) -> float:
+def checked(e: float, seed: SupportsIndex, shuffle: SupportsIndex, apart: SupportsIndex) -> dict[str, Any]:
+    """The settings of an echo by name; ValueError or TypeError where one is out of range or of the wrong type."""
     try:
         factor = float(e)
     except (TypeError, ValueError):
         raise TypeError(f"e must be a number, got {e!r}") from None
     if not (math.isfinite(factor) and factor >= 1):
         raise ValueError(f"e must be a finite number >= 1, got {e}")
-    return factor
+    settings: dict[str, Any] = {"e": factor}
+    for name, value in (("seed", seed), ("shuffle", shuffle), ("apart", apart)):
+        try:
+            settings[name] = operator.index(value)
+        except TypeError:
+            raise TypeError(f"{name} must be an integer, got {value!r}") from None
+        if settings[name] < 0:
+            raise ValueError(f"{name} must be >= 0, got {value}")
+    return settings
+
+
+def check_same(settings: dict[str, Any], state: State) -> None:
+    """ValueError where `state` was saved with other settings."""
+    for name, value in settings.items():
+        if state.get(name) != value:
+            raise ValueError(f"the state was saved with {name} = {state.get(name)}, this echo has {name} = {value}")

@@ -20,7 +20,9 @@ def python(code):
 
 
 def test_the_import_needs_numpy_alone():
-    before_and_after = "import sys, numpy.random; before = set(sys.modules); import echoing; print(*set(sys.modules) - before)"
+    before_and_after = (
+        "import sys, numpy.random; before = set(sys.modules); import echoing; print(*set(sys.modules) - before)"
+    )
     others = {name.partition(".")[0] for name in python(before_and_after)} - set(sys.stdlib_module_names)
     assert others == {"echoing"}
 
