@@ -1,9 +1,10 @@
 # make figures   set up, run the smoke-scale experiment, draw every figure that has results
 # make test      set up, lint, run the tests
+# make test-adapters   install the echoing package by itself, with PyTorch and Grain, and run its tests there
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: figures test lint setup
+.PHONY: figures test lint setup test-adapters
 figures: setup
 	$(BIN)/python -m experiments.figure3 --scale=smoke --panel=a
 	$(BIN)/python -m experiments.collect --scale=smoke
@@ -24,3 +25,9 @@ setup: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	touch $@
+
+# The tests of tf.data and of the advice are skipped there, as TensorFlow is not installed.
+test-adapters:
+	$(PYTHON) -m venv .venv-adapters
+	.venv-adapters/bin/python -m pip install --quiet --disable-pip-version-check '.[torch,grain]' torchdata pytest
+	.venv-adapters/bin/python -m pytest --confcutdir=tests/echoing tests/echoing
