@@ -2,10 +2,10 @@
 
     python -m benchmarks.loaders [--rounds=3] [--seconds=1]     about 6 minutes with everything installed
 
-Prints a Markdown table for small items (32 tokens) and large ones (256 x 256 x 3 bytes), e = 4, read from memory without
-workers and stacked to batches of 32: items given a second, the time of one over that in the same loader without echoing
-(median of the rounds), and the memory that is taken beyond the imports. Each form is timed in a process of its own, all
-in turn in every round. reuseloader keeps items on disk and repeats them an epoch later.
+Prints a Markdown table for small items (32 tokens) and large ones (256 x 256 x 3 bytes), e = 4, read from memory
+without workers and stacked to batches of 32: items given a second, the time of one over that in the same loader without
+echoing (median of the rounds), and the memory that is taken beyond the imports. Each form is timed in a process of its
+own, all in turn in every round. reuseloader keeps items on disk and repeats them an epoch later.
 """
 
 import argparse
@@ -94,7 +94,7 @@ def pytorch(form: str) -> Make:
             return (row.clone() for row in itertools.chain.from_iterable(itertools.repeat(self.data)))
 
     def make(data: np.ndarray) -> Iterable[Any]:
-        dataset = EchoDataset(Rows(data), E, seed=0) if form == "examples" else Rows(data)
+        dataset: Any = EchoDataset(Rows(data), E, seed=0) if form == "examples" else Rows(data)
         loader: Iterable[Any] = (
             Repeating(dataset, batch_size=BATCH, repeats=E) if form == "monai" else DataLoader(dataset, BATCH)
         )
