@@ -26,8 +26,10 @@ setup: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	touch $@
 
-# The tests of tf.data and of the advice are skipped there, as TensorFlow is not installed.
+# TORCH says which build of PyTorch, e.g. TORCH=torch==2.13.0+cpu. Tests that need TensorFlow are skipped there.
+TORCH ?= torch
 test-adapters:
 	$(PYTHON) -m venv .venv-adapters
-	.venv-adapters/bin/python -m pip install --quiet --disable-pip-version-check '.[torch,grain]' torchdata pytest
+	.venv-adapters/bin/python -m pip install --quiet --disable-pip-version-check \
+		$(TORCH) '.[torch,grain]' torchdata pytest
 	.venv-adapters/bin/python -m pytest --confcutdir=tests/echoing tests/echoing
