@@ -15,6 +15,10 @@ T = TypeVar("T")
 class EchoIterDataset(grain.IterDataset[T]):
     """Gives each element `e` times; arguments and errors are those of `echoing.echo`.
 
+    >>> numbers = grain.MapDataset.range(4).to_iter_dataset()
+    >>> [batch.tolist() for batch in EchoIterDataset(numbers, 2, seed=0).batch(4)]
+    [[0, 0, 1, 1], [2, 2, 3, 3]]
+
     Draws differ from iteration to iteration. Behind it, Grain's own `repeat` gives the same iteration again, so repeat
     in front of it.
 

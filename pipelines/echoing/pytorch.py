@@ -22,6 +22,11 @@ _MARK_BITS = 32
 class EchoDataset(Echo[T], IterableDataset[T]):
     """`echoing.echo` as a dataset that a `DataLoader` reads: each worker echoes what it has read.
 
+    >>> from torch.utils.data import DataLoader
+    >>> dataset = EchoDataset(["a", "b", "c", "d"], 2, seed=0, apart=4)
+    >>> list(DataLoader(dataset, batch_size=4))
+    [['b', 'a', 'c', 'd'], ['b', 'a', 'c', 'd']]
+
     An iterable dataset has to share its items out among the workers itself, as PyTorch asks of every one. One with
     indices is read in a new random order each iteration, of which each worker takes its share.
 
