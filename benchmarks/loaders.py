@@ -86,6 +86,8 @@ def pytorch(form: str) -> Make:
     from pipelines.echoing.iterables import echo
     from pipelines.echoing.pytorch import EchoDataset
 
+    torch.set_num_threads(1)  # as in a loader's worker
+
     class Rows(IterableDataset[torch.Tensor]):
         def __init__(self, data: np.ndarray) -> None:
             self.data = torch.from_numpy(data)
@@ -107,6 +109,8 @@ def reuseloader() -> Make:
     """Items are written to disk and read again in later epochs."""
     import torch
     from reuseloader import ReuseDataLoader
+
+    torch.set_num_threads(1)
 
     def make(data: np.ndarray) -> Iterator[Any]:
         with tempfile.TemporaryDirectory() as folder:
