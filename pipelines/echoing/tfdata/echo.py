@@ -5,64 +5,141 @@ or a whole batch.
 """
 
 import math
+import numbers
+import operator
+from typing import Any
 
 import tensorflow as tf
 
-CHUNK = 64
+CHUNK = 128
 """Items repeated at a time. More cost less an item, but come in bursts: what follows gets e times as many at once."""
+
+CHUNK_BYTES = 2**20
+"""What a chunk's copies may take: larger items are repeated one by one, so that only the item itself is held."""
+
+HANDLES = 64
+"""Copies of one item that are laid out at a time; they share the item's memory."""
 
 
 def echo(dataset: tf.data.Dataset, factor: float, *, seed: int, chunk: int = CHUNK) -> tf.data.Dataset:
     """Repeats each item `factor` times, copies next to each other.
 
     The paper writes `flat_map(lambda item: Dataset.from_tensors(item).repeat(factor))`. Making a dataset an item
-    costs about ten times as much as the copies themselves, so items of one fixed shape are repeated a chunk at a
-    time instead; the result is the same. Items whose shapes vary take the paper's form.
+    costs about ten times as much as the copies themselves, so small items of one fixed shape are repeated a chunk at
+    a time instead; the result is the same. All others take the paper's form, whose copies share one tensor. An item
+    that raises an error costs itself only, in both forms. Cardinality is kept where it is known and `factor` is whole.
 
     Args:
-      dataset: items, any structure of tensors.
+      dataset: items, any structure that a dataset can have; its options stay as they are.
       factor: copies an item, any real number >= 1. A fraction such as 1.5 gives each item floor(factor) or
-        ceil(factor) copies, drawn for each item by itself, `factor` on average.
-      seed: of the draws for a fractional factor; the same seed gives the same copies.
-      chunk: items held at a time; 1 for large items such as batches.
+        ceil(factor) copies, drawn for each item by itself, `factor` on average. The draws differ from one iteration
+        to the next, and between the files of an `interleave` in which the stage stands.
+      seed: of the draws for a fractional factor; the same seed gives the same copies, iteration by iteration.
+      chunk: most items held at a time, fewer where they are large; 1 hands each item on as soon as it is there.
 
     Raises:
-      ValueError: factor below 1, infinite or NaN; chunk below 1.
+      ValueError: factor is no finite number >= 1; chunk no whole number >= 1; seed no whole number.
     """
+    factor, seed, chunk = _number("factor", factor), _whole("seed", seed), _whole("chunk", chunk)
     if not (math.isfinite(factor) and factor >= 1):
         raise ValueError(f"factor must be a finite number >= 1, got {factor}")
     if chunk < 1:
         raise ValueError(f"chunk must be >= 1, got {chunk}")
     if factor == 1:
         return dataset
-    if chunk > 1 and has_fixed_shapes(dataset):
-        return _echo_chunks(dataset, factor, seed, chunk)
-    return _echo_items(dataset, factor, seed)
+    chunk = min(chunk, _items_in(CHUNK_BYTES, dataset) // math.ceil(factor))
+    echoed = _echo_chunks(dataset, factor, seed, chunk) if chunk > 1 else _echo_items(dataset, factor, seed)
+    return _counted(echoed, dataset, factor)
 
 
 def has_fixed_shapes(dataset: tf.data.Dataset) -> bool:
     """Whether every item has the same, fully known shapes, so that items can share one tensor."""
-    return all(tf.TensorShape(spec.shape).is_fully_defined() for spec in tf.nest.flatten(dataset.element_spec))
+    return all(
+        isinstance(spec, tf.TensorSpec) and spec.shape.is_fully_defined()
+        for spec in tf.nest.flatten(dataset.element_spec)
+    )
 
 
-def _copies(items: tf.Tensor, factor: float, seed: int, first: tf.Tensor) -> tf.Tensor:
-    """How often to repeat each of `items` items [items], int64; `first` is the running index of the first of them."""
-    whole = math.floor(factor)
-    extra = tf.random.stateless_uniform([items], seed=tf.stack([tf.constant(seed, tf.int64), first])) < factor - whole
-    return whole + tf.cast(extra, tf.int64)
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    return float(value)
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise ValueError(f"{name} must be a whole number, got {value!r}")
+    return operator.index(value)
+
+
+def _items_in(size: int, dataset: tf.data.Dataset) -> int:
+    """How many items fit into `size` bytes; 0 where nobody knows before they are there."""
+    specs = tf.nest.flatten(dataset.element_spec)
+    if not has_fixed_shapes(dataset) or any(spec.dtype in (tf.string, tf.variant, tf.resource) for spec in specs):
+        return 0
+    item = sum(spec.shape.num_elements() * spec.dtype.size for spec in specs)
+    return size // item if item else 0
 
 
 def _echo_items(dataset: tf.data.Dataset, factor: float, seed: int) -> tf.data.Dataset:
-    def repeat(index: tf.Tensor, item: tf.Tensor) -> tf.data.Dataset:
-        return tf.data.Dataset.from_tensors(item).repeat(_copies(1, factor, seed, index)[0])
+    def repeat(item: Any, draw: tf.Tensor | None = None) -> tf.data.Dataset:
+        handles = tf.data.experimental.from_list([item] * min(math.ceil(factor), HANDLES))
+        return handles if factor in range(HANDLES + 1) else handles.repeat().take(_copies(factor, draw))
 
-    return dataset.enumerate().flat_map(repeat)
+    return _beside_draws(dataset, factor, seed, 1).flat_map(repeat)
 
 
 def _echo_chunks(dataset: tf.data.Dataset, factor: float, seed: int, chunk: int) -> tf.data.Dataset:
-    def repeat(index: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+    def repeat(items: Any, draws: tf.Tensor | None = None) -> Any:
         size = tf.shape(tf.nest.flatten(items)[0])[0]
-        copies = _copies(size, factor, seed, index) if factor != int(factor) else int(factor)
+        copies = _copies(factor, None if draws is None else draws[:size])
         return tf.nest.map_structure(lambda component: tf.repeat(component, copies, axis=0), items)
 
-    return dataset.batch(chunk).enumerate().map(repeat).unbatch()
+    chunks = _beside_draws(_batches(dataset, chunk), factor, seed, chunk)
+    return chunks.map(repeat, synchronous=True).unbatch()  # synchronous, or TensorFlow holds more chunks
+
+
+def _beside_draws(items: tf.data.Dataset, factor: float, seed: int, draws: int) -> tf.data.Dataset:
+    """The items as 1-tuples, or beside `draws` random numbers each, in [0, 2**32), where `factor` is a fraction.
+
+    The generator is made outside of the function in which the stage may stand, so that it serves all of its calls:
+    each iteration, of each file, goes on where the one before it was in the sequence of seeds.
+    """
+    if factor == int(factor):
+        return tf.data.Dataset.zip((items,))
+    with tf.init_scope():
+        generator = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
+    return tf.data.Dataset.zip((items, generator.batch(draws) if draws > 1 else generator))
+
+
+def _copies(factor: float, draws: tf.Tensor | None) -> Any:
+    """How often to repeat an item, or each of those that the draws are for, int64."""
+    whole = math.floor(factor)
+    return whole if draws is None else whole + tf.cast(draws < round((factor - whole) * 2**32), tf.int64)
+
+
+def _batches(dataset: tf.data.Dataset, size: int) -> tf.data.Dataset:
+    """`dataset.batch(size)`, except that an item that raises an error does not take those before it along."""
+
+    def batch(_: tf.Tensor, window: tf.data.Dataset) -> tf.data.Dataset:
+        return window.batch(size)
+
+    @tf.function(autograph=False)
+    def grouped(key: tf.Tensor) -> tf.Tensor:
+        # A key that comes from outside is handed on without running a function for each item.
+        return tf.data.experimental.to_variant(dataset.group_by_window(lambda *_: key, batch, window_size=size))
+
+    spec = tf.nest.map_structure(lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype), dataset.element_spec)
+    return tf.data.experimental.from_variant(grouped(tf.zeros([], tf.int64)), spec)
+
+
+def _counted(echoed: tf.data.Dataset, dataset: tf.data.Dataset, factor: float) -> tf.data.Dataset:
+    """Says how many items `echoed` has, where that is known; an assertion would fail behind a damaged item."""
+    items = tf.get_static_value(dataset.cardinality())  # unknown as well while a function is traced
+    endless = items == tf.data.INFINITE_CARDINALITY
+    if items is None or items == tf.data.UNKNOWN_CARDINALITY or (factor != int(factor) and not endless):
+        return echoed
+    # Empty, yet TensorFlow takes it for endless, as it does what follows; so the number taken is the number known.
+    nothing = echoed.take(0).filter(lambda *_: True).repeat()
+    counted = echoed.concatenate(nothing)
+    return counted if endless else counted.take(int(items * factor))
