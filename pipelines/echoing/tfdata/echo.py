@@ -14,8 +14,8 @@ import tensorflow as tf
 CHUNK = 128
 """Items repeated at a time. More cost less an item, but come in bursts: what follows gets e times as many at once."""
 
-CHUNK_BYTES = 2**20
-"""What a chunk's copies may take: larger items are repeated one by one, so that only the item itself is held."""
+SMALL_BYTES = 2**16
+"""Items whose copies take more are repeated one by one, so that only the item itself is held."""
 
 HANDLES = 64
 """Copies of one item that are laid out at a time; they share the item's memory."""
@@ -47,8 +47,8 @@ def echo(dataset: tf.data.Dataset, factor: float, *, seed: int, chunk: int = CHU
         raise ValueError(f"chunk must be >= 1, got {chunk}")
     if factor == 1:
         return dataset
-    chunk = min(chunk, _items_in(CHUNK_BYTES, dataset) // math.ceil(factor))
-    echoed = _echo_chunks(dataset, factor, seed, chunk) if chunk > 1 else _echo_items(dataset, factor, seed)
+    small = _item_bytes(dataset) * factor <= SMALL_BYTES
+    echoed = _echo_chunks(dataset, factor, seed, chunk) if small and chunk > 1 else _echo_items(dataset, factor, seed)
     return _counted(echoed, dataset, factor)
 
 
@@ -72,13 +72,12 @@ def _whole(name: str, value: Any) -> int:
     return operator.index(value)
 
 
-def _items_in(size: int, dataset: tf.data.Dataset) -> int:
-    """How many items fit into `size` bytes; 0 where nobody knows before they are there."""
+def _item_bytes(dataset: tf.data.Dataset) -> float:
+    """What an item takes; infinite where nobody knows before it is there."""
     specs = tf.nest.flatten(dataset.element_spec)
     if not has_fixed_shapes(dataset) or any(spec.dtype in (tf.string, tf.variant, tf.resource) for spec in specs):
-        return 0
-    item = sum(spec.shape.num_elements() * spec.dtype.size for spec in specs)
-    return size // item if item else 0
+        return math.inf
+    return float(sum(spec.shape.num_elements() * spec.dtype.size for spec in specs))
 
 
 def _echo_items(dataset: tf.data.Dataset, factor: float, seed: int) -> tf.data.Dataset:
