@@ -1,159 +1,115 @@
-"""Adaptive echoing: items are repeated only while upstream is behind, and no more often than `most` times.
+"""Adaptive echoing of a dataset: `echoing.adaptive` for tf.data."""
 
-A fixed echo factor (`echo.py`) is right for a steady upstream. Where a storage stalls now and then, this stage gives
-every item once as long as upstream keeps up, and bridges the stalls with copies. How often it echoes depends on the
-clock, so a run is not a function of its seed; what it read and gave is counted exactly.
-"""
-
-import logging
-import queue
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 
-from .datasets import as_set, iterating
-
-LOG_EVERY = 1000
-"""Fresh items after which the realised factor is logged, at the level INFO, as it is where an iteration ends."""
-
-_log = logging.getLogger(__name__)
+from ..adaptive import Adaptive, Course, Log
 
 
-class AdaptiveEcho:
-    """The stage and its counts, over all iterations: one object a pipeline.
+class AdaptiveEcho(Adaptive):
+    """The stage for a dataset of any structure; its options, and those set behind the stage, stay as they are.
 
-    `read_items` were read from upstream; of these `fresh_items` were given, the others wait or were dropped at the end;
-    `echoed_items` are the copies given besides.
-
-    Each time an item is asked for, a fresh one is given if upstream has one ready; else, of the last `memory` ones,
-    the one given longest ago that has not been given `most` times; if there is none, the stage waits.
-
-    Args:
-      most: the most times that an item is given, >= 1.
-      memory: items kept to be repeated, >= 1; a stall is bridged for up to (most - 1) * memory items.
-      read_ahead: fresh items that may wait, >= 1.
-      fill: items given before the first echo: those that go into the buffers behind the stage, which ask faster than
-        training does.
-
-    Raises:
-      ValueError: one of them is out of range.
+    An item that raises an error costs itself only, and the error keeps its type. See `Adaptive`.
     """
 
-    def __init__(self, most: int, *, memory: int = 8, read_ahead: int = 4, fill: int = 0) -> None:
-        for name, value, least in (("most", most, 1), ("memory", memory, 1), ("read_ahead", read_ahead, 1)):
-            if value < least:
-                raise ValueError(f"{name} must be >= {least}, got {value}")
-        if fill < 0:
-            raise ValueError(f"fill must be >= 0, got {fill}")
-        self._most, self._memory, self._read_ahead, self._fill = most, memory, read_ahead, fill
-        self.read_items = 0
-        self.fresh_items = 0
-        self.echoed_items = 0
-
-    @property
-    def factor(self) -> float:
-        """The realised echo factor so far, items given over fresh ones; 1 before the first."""
-        return 1 + self.echoed_items / max(1, self.fresh_items)
+    __doc__ = f"{__doc__}\n{Adaptive.__doc__}"
 
     def echo(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """Puts the stage behind `dataset`, whose items are what is repeated: batches, or chunks of examples.
 
-        Its Python code takes about 0.1 ms an item, so hand it examples as `examples.batch(n)` and unbatch behind it.
+        Its Python code takes about 0.3 ms an item, so hand it examples as `examples.batch(n)` and unbatch behind it.
         """
-        # As set, on both sides: read ahead behind it, TensorFlow would ask before training does; before it, read more.
-        dataset = as_set(dataset)
-        return as_set(
-            tf.data.Dataset.from_generator(lambda: self._items(dataset), output_signature=dataset.element_spec)
-        )
+        return self.replay(dataset, ())
 
-    def _items(self, dataset: tf.data.Dataset) -> Iterator[Any]:
-        reader = _Reader(dataset, self._read_ahead, self._count)
-        first = self.fresh_items
-        kept: deque[tuple[Any, int]] = deque()  # items with the times they have been given, longest ago first
+    def replay(self, dataset: tf.data.Dataset, log: Log) -> tf.data.Dataset:
+        """Gives what a stage of the same settings gave when it wrote `log`, then goes on by the clock.
+
+        To resume a run, hand over the dataset from its first item on, and `skip` the items that training has had.
+        A log that does not fit is an InvalidArgumentError when the dataset is read.
+        """
+        return _Stage(self, dataset, log).dataset().with_options(dataset.options())
+
+
+class _Stage:
+    """The dataset's Python side. Items pass through TensorFlow alone, wrapped as `tf.experimental.Optional`."""
+
+    def __init__(self, stage: Adaptive, dataset: tf.data.Dataset, log: Log) -> None:
+        self._stage, self._dataset, self._log = stage, dataset, log
+        self._spec = tf.OptionalSpec(dataset.element_spec)
+        self._iterations: dict[int, _Iteration] = {}
+        self._begun = 0
+
+    def dataset(self) -> tf.data.Dataset:
+        wrapped = tf.data.Dataset.from_tensors(0).flat_map(lambda _: self._iterate())
+        return wrapped.map(lambda item: item.get_value(), synchronous=True)
+
+    def _iterate(self) -> tf.data.Dataset:
+        """The items of one iteration, each an Optional."""
+        number = _call(self._begin, [], tf.int64)
+        upstream = iter(self._read(number))
+
+        def fresh() -> Any:
+            item = upstream.get_next_as_optional()  # waits; what upstream raises, it raises here
+            with tf.control_dependencies([_call(self._note, [number, item, item.has_value()], tf.bool)]):
+                return tf.nest.map_structure(tf.identity, item, expand_composites=True)
+
+        def copy() -> Any:
+            return tf.py_function(lambda n: self._iterations[int(n)].course.copy(), [number], self._spec)
+
+        decisions = tf.data.Dataset.from_generator(
+            self._decide, output_signature=tf.TensorSpec([], tf.bool), args=(number,)
+        )
+        items = decisions.map(lambda wants_fresh: tf.cond(wants_fresh, fresh, copy), synchronous=True)
+        return items.take_while(lambda item: item.has_value())
+
+    def _read(self, number: tf.Tensor) -> tf.data.Dataset:
+        """The user's dataset, read ahead; each item that waits has been counted, the end as well."""
+        counted = self._dataset.filter(lambda *_: _call(self._arrive, [number], tf.bool))
+        end = tf.data.Dataset.from_tensors(0).filter(lambda _: _call(self._end, [number], tf.bool))
+        return counted.concatenate(end.flat_map(lambda _: self._dataset.take(0))).prefetch(self._stage.read_ahead)
+
+    def _begin(self) -> int:
+        self._begun += 1
+        self._iterations[self._begun] = _Iteration(self._stage.begin(self._log))
+        return self._begun
+
+    def _decide(self, number: int) -> Iterator[bool]:
+        iteration = self._iterations[int(number)]
         try:
             while True:
-                filling = self.fresh_items - first < self._fill
-                item = reader.wait() if filling or not kept else reader.ready()
-                if item is _END:
-                    return
-                if item is None:
-                    item, given = kept.popleft()
-                    self.echoed_items += 1
-                else:
-                    given = 0
-                    self.fresh_items += 1
-                    if self.fresh_items % LOG_EVERY == 0:
-                        self._log_factor()
-                if given + 1 < self._most:
-                    kept.append((item, given + 1))
-                    if len(kept) > self._memory:
-                        kept.popleft()
-                yield item
+                yield iteration.course.wants_fresh(lambda: iteration.waiting > 0)
         finally:
-            reader.stop()
-            self._log_factor()
+            iteration.course.close()
+            del self._iterations[int(number)]
 
-    def _log_factor(self) -> None:
-        _log.info("adaptive echo: factor %.3f over %d fresh items", self.factor, self.fresh_items)
+    def _arrive(self, number: tf.Tensor) -> bool:
+        self._stage.read_items += 1
+        return self._end(number)
 
-    def _count(self) -> None:
-        self.read_items += 1
+    def _end(self, number: tf.Tensor) -> bool:
+        iteration = self._iterations.get(int(number))
+        if iteration:  # else the iteration has been left
+            iteration.waiting += 1
+        return True
+
+    def _note(self, number: tf.Tensor, item: Any, there: tf.Tensor) -> bool:
+        iteration = self._iterations[int(number)]
+        if there:
+            iteration.waiting -= 1
+            iteration.course.fresh(item)
+        else:
+            iteration.course.end()
+        return True
 
 
-_END = object()
-STOP_SECONDS = 1.0
-"""How long the end of an iteration waits for the reading thread; one whose upstream stalls longer ends by itself."""
+class _Iteration:
+    def __init__(self, course: Course[Any]) -> None:
+        self.course = course
+        self.waiting = 0
 
 
-class _Reader:
-    """Reads a dataset in a thread of its own, `size` items ahead."""
-
-    def __init__(self, dataset: tf.data.Dataset, size: int, count: Callable[[], None]) -> None:
-        self._count = count
-        self._queue: queue.Queue[Any] = queue.Queue(size)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._read, args=(dataset,), daemon=True)
-        self._thread.start()
-
-    def ready(self) -> Any | None:
-        """The next item if it is there, None if it is not."""
-        try:
-            return self._checked(self._queue.get_nowait())
-        except queue.Empty:
-            return None
-
-    def wait(self) -> Any:
-        """The next item, or _END."""
-        return self._checked(self._queue.get())
-
-    def stop(self) -> None:
-        """Ends the thread; the items that wait are dropped."""
-        self._stopped.set()
-        given_up = time.monotonic() + STOP_SECONDS
-        while self._thread.is_alive() and time.monotonic() < given_up:
-            try:
-                self._queue.get(timeout=0.01)
-            except queue.Empty:
-                continue
-
-    def _read(self, dataset: tf.data.Dataset) -> None:
-        try:
-            with iterating(dataset) as items:
-                for item in items:
-                    if self._stopped.is_set():
-                        return
-                    self._count()
-                    self._queue.put(item)
-            self._queue.put(_END)
-        except Exception as error:
-            self._queue.put(error)
-
-    @staticmethod
-    def _checked(item: Any) -> Any:
-        if isinstance(item, Exception):
-            raise item
-        return item
+def _call(function: Any, arguments: list[Any], dtype: tf.DType) -> tf.Tensor:
+    """Calls Python, for a scalar."""
+    return tf.ensure_shape(tf.py_function(function, arguments, dtype), [])
