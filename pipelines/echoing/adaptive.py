@@ -27,7 +27,9 @@ LOG_EVERY = 1000
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 Log = Sequence[np.ndarray]
-"""For each iteration [runs, 2], int64: how many fresh items were given in a row, and how many copies after them."""
+"""For each iteration [runs, 2], int64: how many fresh items were given in a row, and how many copies after them.
+
+A last run of (0, 0) says that upstream had ended."""
 
 
 class Adaptive:
@@ -84,9 +86,7 @@ class Adaptive:
 
 
 class AdaptiveEcho(Adaptive):
-    """The stage for any iterable, of batches or of examples; see `Adaptive`."""
-
-    __doc__ = f"{__doc__}\n\n{Adaptive.__doc__}"
+    """The stage for any iterable, of batches or of examples; `Adaptive` says what it gives and what it takes."""
 
     def echo(self, items: Iterable[T]) -> Iterator[T]:
         """Gives `items`, read by a thread, and copies of them: the same objects, so do not change them in place."""
@@ -120,6 +120,9 @@ class AdaptiveEcho(Adaptive):
         self.read_items += 1
 
 
+_ENDED = [0, 0]
+
+
 class Course(Generic[T]):
     """One iteration: which item comes next, and what came so far."""
 
@@ -132,10 +135,8 @@ class Course(Generic[T]):
 
     def wants_fresh(self, ready: Callable[[], bool]) -> bool:
         """Whether a fresh item is to be given; `ready` says whether upstream has one."""
-        while self._planned and self._planned[0] == [0, 0]:
-            self._planned.popleft()
         if self._planned:
-            return self._planned[0][0] > 0
+            return self._planned[0] == _ENDED or self._planned[0][0] > 0
         return self._given < self._stage.fill or not self._kept or ready()
 
     def fresh(self, item: T) -> T:
@@ -159,9 +160,10 @@ class Course(Generic[T]):
         return item
 
     def end(self) -> None:
-        """Upstream has ended."""
-        if self._planned:
+        """Notes that upstream has ended."""
+        if self._planned and self._planned[0] != _ENDED:
             raise ValueError("log does not fit: it goes on where the items end")
+        self.runs.append(list(_ENDED))
 
     def close(self) -> None:
         """The iteration is over; what it gave stays in the log."""
@@ -169,11 +171,15 @@ class Course(Generic[T]):
         self._stage.tell_factor()
 
     def _note(self, kind: int) -> None:
+        if self._planned and self._planned[0] == _ENDED:
+            raise ValueError("log does not fit: the items go on where it ends")
         if not self.runs or (kind == 0 and self.runs[-1][1]):
             self.runs.append([0, 0])
         self.runs[-1][kind] += 1
         if self._planned:
             self._planned[0][kind] -= 1
+            if self._planned[0] == [0, 0]:  # done
+                self._planned.popleft()
 
     def _keep(self, item: T, given: int) -> None:
         if given < self._stage.most:

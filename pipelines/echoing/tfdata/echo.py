@@ -74,15 +74,22 @@ def _whole(name: str, value: Any) -> int:
 
 def _item_bytes(dataset: tf.data.Dataset) -> float:
     """What an item takes; infinite where nobody knows before it is there."""
-    specs = tf.nest.flatten(dataset.element_spec)
-    if not has_fixed_shapes(dataset) or any(spec.dtype in (tf.string, tf.variant, tf.resource) for spec in specs):
+    if not has_fixed_shapes(dataset):
         return math.inf
-    return float(sum(spec.shape.num_elements() * spec.dtype.size for spec in specs))
+    specs = tf.nest.flatten(dataset.element_spec)
+    sizes = [
+        0 if spec.dtype in (tf.string, tf.variant) else spec.shape.num_elements() * spec.dtype.size for spec in specs
+    ]
+    return float(sum(sizes)) if all(sizes) else math.inf  # taking empty tensors from a chunk ends the process
 
 
 def _echo_items(dataset: tf.data.Dataset, factor: float, seed: int) -> tf.data.Dataset:
+    tensors = all(isinstance(spec, tf.TensorSpec) for spec in tf.nest.flatten(dataset.element_spec))
+
     def repeat(item: Any, draw: tf.Tensor | None = None) -> tf.data.Dataset:
-        handles = tf.data.experimental.from_list([item] * min(math.ceil(factor), HANDLES))
+        if not tensors:
+            return tf.data.Dataset.from_tensors(item).repeat(_copies(factor, draw))
+        handles = tf.data.experimental.from_list([item] * min(math.ceil(factor), HANDLES))  # cheaper, if less general
         return handles if factor in range(HANDLES + 1) else handles.repeat().take(_copies(factor, draw))
 
     return _beside_draws(dataset, factor, seed, 1).flat_map(repeat)
