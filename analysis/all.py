@@ -15,7 +15,7 @@ from analysis import detections, evidence, figure3, figure4, figure5, figure6, f
 from analysis.drawing import report
 from analysis.statistics import paper
 from experiments import workloads
-from experiments.command_line import exit_code
+from experiments.command_line import Parser, exit_code
 from experiments.protocol import tables
 
 FIGURES = (figure3, figure4, figure5, figure6, figure7, figure8)
@@ -47,5 +47,11 @@ def claims(results: Path, scale: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    Parser(__doc__).parse_args(argv)
+    return exit_code(lambda: print(redraw(), evidence.save(), sep="\n\n"))
+
+
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: print(redraw(), evidence.save(), sep="\n\n")))
+    sys.exit(main())

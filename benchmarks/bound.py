@@ -10,12 +10,14 @@ import tempfile
 from pathlib import Path
 
 from experiments import workloads
+from experiments.command_line import Parser
 from experiments.protocol import engine
 from experiments.protocol.study import make_study
 
 
 def main() -> None:
     """Prints the comparison at smoke scale."""
+    Parser(__doc__).parse_args()
     config = workloads.load("transformer_lm1b", "smoke", {"trials": "8", "searches": "3"})
     updates, minima = {}, {}
     for bound in (True, False):

@@ -9,6 +9,7 @@ import os
 from statistics import median
 
 from experiments import workloads
+from experiments.command_line import Parser
 from experiments.protocol import engine
 from experiments.protocol.study import make_study
 
@@ -21,6 +22,7 @@ from experiments.protocol.training import Training
 
 def main() -> None:
     """Prints the comparison."""
+    Parser(__doc__).parse_args()
     study = make_study(workloads.load("ssd_coco", "small"), "baseline", 1)
     training = Training(study)
     batches = training.batches(training.examples).as_numpy_iterator()

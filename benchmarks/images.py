@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any
 
 from experiments import workloads
+from experiments.command_line import Parser
 from experiments.protocol import engine
 from experiments.protocol.study import make_study
 
@@ -87,6 +88,7 @@ def paper_shapes(workload: str) -> None:
 
 def main() -> None:
     """Prints all of it."""
+    Parser(__doc__).parse_args()
     for workload in ("resnet32_cifar10", "resnet50_imagenet"):
         stage_rates(workload)
     full_size_rates()
