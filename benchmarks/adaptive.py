@@ -10,6 +10,7 @@ import time
 
 import tensorflow as tf
 
+from experiments.command_line import Parser
 from pipelines.echoing.advice.runs import drive
 from pipelines.echoing.tfdata.adaptive import AdaptiveEcho
 from pipelines.sources.slow import Storage, slow
@@ -33,6 +34,7 @@ def source(ratio: float, stalls: bool) -> tf.data.Dataset:
 
 def main() -> None:
     """Prints the table."""
+    Parser(__doc__).parse_args()
     print(f"{'source':24}{'echo':>10}{'seconds':>9}{'waiting':>9}{'factor':>8}{'fresh':>7}{'echoed':>8}")
     for name, ratio, stalls in (
         ("R = 0.5", 0.5, False),

@@ -1,9 +1,9 @@
 """What the benchmarks of one workload have in common on the command line."""
 
-import argparse
 import os
 
 from experiments import workloads
+from experiments.command_line import Parser
 from experiments.figure4 import earliest
 from experiments.protocol import engine
 from experiments.protocol.study import Study, make_study
@@ -14,7 +14,7 @@ def echoed_study(doc: str | None) -> Study:
 
     The environment is then that of a training process, so JAX and TensorFlow are to be imported after it.
     """
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(doc)
     parser.add_argument("--workload", choices=workloads.WORKLOADS, default="transformer_lm1b")
     parser.add_argument("--scale", choices=("smoke", "small"), default="small")
     flags = parser.parse_args()

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.timing import ratio, seconds_in_turn
+from experiments.command_line import Parser
 from pipelines.echoing.tfdata.echo import echo
 
 EXAMPLES, BATCH = 64_000, 64
@@ -36,6 +37,7 @@ def drain(dataset: tf.data.Dataset) -> object:
 
 def main() -> None:
     """Prints the table."""
+    Parser(__doc__).parse_args()
     forms = {
         "plain pipeline": source(),
         "echo, e = 2": echo(source(), 2, seed=0),

@@ -4,11 +4,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
-from torch.nn import functional
+
+try:
+    import torch
+    from torch import nn
+    from torch.nn import functional
+except ModuleNotFoundError as error:
+    raise SystemExit(f"error: {error}; pip install -r benchmarks/requirements.txt") from error
 
 Batch = Mapping[str, np.ndarray]
+
+set_threads = torch.set_num_threads
 
 
 class TorchTransformer(nn.Module):

@@ -7,13 +7,13 @@ All in one run, in turn. Ours runs as a trial does, with one thread for XLA and 
 on one thread and on every core.
 """
 
-import argparse
 import os
 from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Any
 
 from experiments import workloads
+from experiments.command_line import Parser
 from experiments.protocol import engine
 from experiments.protocol.study import Study, make_study
 
@@ -21,9 +21,8 @@ os.environ.update(engine.worker_environment("small"))
 
 import jax
 import jax.numpy as jnp
-import torch
 
-from benchmarks.peers import torch_updates
+from benchmarks.peers import set_threads, torch_updates
 from benchmarks.timing import ratio, seconds_in_turn
 from benchmarks.updates import UPDATES, Updates
 from experiments.protocol.model import Batch
@@ -65,7 +64,7 @@ def against_torch(
     peer, peer_parameters = torch_updates(model, batch, updates)
 
     def torch_on(threads: int) -> None:
-        torch.set_num_threads(threads)
+        set_threads(threads)
         peer()
 
     seconds = seconds_in_turn(
@@ -99,7 +98,7 @@ def matrix_rate(size: int = 1024) -> float:
 
 def main() -> None:
     """Prints the comparison for one workload, at the variant whose pipeline works hardest."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--workload", choices=WITH_PEERS, default="transformer_lm1b")
     parser.add_argument("--scale", choices=("smoke", "small"), default="small")
     flags = parser.parse_args()

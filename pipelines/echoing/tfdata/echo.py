@@ -130,13 +130,13 @@ def _batches(dataset: tf.data.Dataset, size: int) -> tf.data.Dataset:
     def batch(_: tf.Tensor, window: tf.data.Dataset) -> tf.data.Dataset:
         return window.batch(size)
 
-    @tf.function(autograph=False)
     def grouped(key: tf.Tensor) -> tf.Tensor:
         # A key that comes from outside is handed on without running a function for each item.
         return tf.data.experimental.to_variant(dataset.group_by_window(lambda *_: key, batch, window_size=size))
 
     spec = tf.nest.map_structure(lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype), dataset.element_spec)
-    return tf.data.experimental.from_variant(grouped(tf.zeros([], tf.int64)), spec)
+    windows = tf.function(grouped, autograph=False)(tf.zeros([], tf.int64))
+    return tf.data.experimental.from_variant(windows, spec)
 
 
 def _counted(echoed: tf.data.Dataset, dataset: tf.data.Dataset, factor: float) -> tf.data.Dataset:
