@@ -105,7 +105,7 @@ def plain(item):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("factor", [2, 70])
 def test_every_kind_of_element_is_repeated_as_the_one_liner_does(kind, factor):
-    dataset = tf.data.Dataset.range(5).map(KINDS[kind])
+    dataset = tf.data.Dataset.range(3).map(KINDS[kind])
     echoed = echo(dataset, factor, seed=0)
     assert echoed.element_spec == dataset.element_spec
     assert [plain(item) for item in echoed] == [plain(item) for item in dataset for _ in range(factor)]
@@ -123,10 +123,11 @@ def damaged(i):
 @pytest.mark.parametrize("factor", [2, 2.5, 100])
 @pytest.mark.parametrize("kind", ["tuple", "unknown shape"])
 def test_a_damaged_item_costs_itself_only(chunk, factor, kind):
-    source = tf.data.Dataset.range(1000).map(damaged).map(lambda i: (i, KINDS[kind](i % 3)))
+    count = 1000 if factor < 100 else 200
+    source = tf.data.Dataset.range(count).map(damaged).map(lambda i: (i, KINDS[kind](i % 3)))
     echoed = [int(number) for number, _ in echo(source, factor, seed=0, chunk=chunk).ignore_errors()]
-    assert list(dict.fromkeys(echoed)) == [i for i in range(1000) if i % 100]
-    assert abs(len(echoed) - 990 * factor) <= (4 * 0.5 * math.sqrt(990) if factor % 1 else 0)
+    assert list(dict.fromkeys(echoed)) == [i for i in range(count) if i % 100]
+    assert abs(len(echoed) - 0.99 * count * factor) <= (4 * 0.5 * math.sqrt(count) if factor % 1 else 1e-6)
 
 
 @pytest.mark.parametrize("chunk", [1, 128])
@@ -177,7 +178,7 @@ def test_cardinality_is_kept_where_it_is_known(chunk):
 @pytest.mark.parametrize("stop", [0, 1, 100, 333])
 def test_an_iterator_goes_on_exactly_from_its_checkpoint(tmp_path, kind, factor, stop):
     def iterator():
-        dataset = tf.data.Dataset.range(200).shuffle(50, seed=1).map(lambda i: (i, KINDS[kind](i % 3)))
+        dataset = tf.data.Dataset.range(200 if factor < 70 else 12).shuffle(50, seed=1).map(lambda i: (i, KINDS[kind](i % 3)))
         return iter(echo(dataset, factor, seed=0).repeat(2))
 
     unbroken = [plain(item) for item in iterator()]
