@@ -178,7 +178,8 @@ def test_cardinality_is_kept_where_it_is_known(chunk):
 @pytest.mark.parametrize("stop", [0, 1, 100, 333])
 def test_an_iterator_goes_on_exactly_from_its_checkpoint(tmp_path, kind, factor, stop):
     def iterator():
-        dataset = tf.data.Dataset.range(200 if factor < 70 else 12).shuffle(50, seed=1).map(lambda i: (i, KINDS[kind](i % 3)))
+        numbers = tf.data.Dataset.range(200 if factor < 70 else 12).shuffle(50, seed=1)
+        dataset = numbers.map(lambda i: (i, KINDS[kind](i % 3)))
         return iter(echo(dataset, factor, seed=0).repeat(2))
 
     unbroken = [plain(item) for item in iterator()]
