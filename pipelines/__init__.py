@@ -1,3 +1,6 @@
 import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is loaded; its notes are not the user's errors
+# Before TensorFlow is loaded: its notes are not the user's errors, and its oneDNN, which speaks whatever the level, does
+# nothing in a pipeline.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

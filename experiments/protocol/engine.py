@@ -163,7 +163,7 @@ def worker_environment(scale: str) -> dict[str, str]:
         flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
         environment |= {"XLA_FLAGS": flags, "NPROC": "1", "OMP_NUM_THREADS": "1"}
         environment |= {"TF_NUM_INTEROP_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
-    return environment | {"TF_CPP_MIN_LOG_LEVEL": "2"}
+    return environment | {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
 
 
 def _run_inline(progress: Progress, root: Path, bar: "tqdm[Any]") -> None:

@@ -135,7 +135,8 @@ def _batches(dataset: tf.data.Dataset, size: int) -> tf.data.Dataset:
         return tf.data.experimental.to_variant(dataset.group_by_window(lambda *_: key, batch, window_size=size))
 
     spec = tf.nest.map_structure(lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype), dataset.element_spec)
-    windows = tf.function(grouped, autograph=False)(tf.zeros([], tf.int64))
+    key = tf.zeros([], tf.int64)
+    windows = tf.function(grouped, autograph=False).get_concrete_function(key)(key)
     return tf.data.experimental.from_variant(windows, spec)
 
 
