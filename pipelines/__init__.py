@@ -1,6 +1,6 @@
 import os
 
-# Before TensorFlow is loaded: its notes are not the user's errors, and its oneDNN, which speaks whatever the level, does
+# Before TensorFlow is loaded: its notes are not the user's errors, and its oneDNN, which speaks at any level, does
 # nothing in a pipeline.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
