@@ -13,6 +13,8 @@ from experiments import collect, workloads
 from experiments.protocol import tables
 from experiments.protocol.study import ResultsError
 
+pytestmark = pytest.mark.slow
+
 FIGURES = {5: figure5, 6: figure6, 7: figure7, 8: figure8}
 PANELS = [(number, figure, w) for number, figure in FIGURES.items() for w in figure.ANALYSIS.experiment.panels.values()]
 

@@ -16,6 +16,8 @@ from experiments.protocol.study import make_study
 from pipelines.echoing.tfdata.stages import Stages, build
 from pipelines.sources import registry
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 NOT_NEEDED = ("tensorflow", "tensorflow_datasets", "distributed", "faster_coco_eval", "sentencepiece", "pandas")
 

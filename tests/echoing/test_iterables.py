@@ -45,6 +45,7 @@ def test_draws_differ_between_iterations_and_follow_the_seed():
     assert abs(np.corrcoef(iterations[0], iterations[1])[0, 1]) < 3 / math.sqrt(2_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS[1:])
 @pytest.mark.parametrize("e", [2, 2.5])
 def test_copies_are_spread_as_in_the_emulation(e, settings):

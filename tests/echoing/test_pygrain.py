@@ -62,6 +62,7 @@ def parents():
     yield "echoed", EchoIterDataset(numbers(50), 1.5, seed=3, shuffle=5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("parent", [name for name, _ in parents()])
 def test_resumed_at_any_place_it_gives_the_elements_of_an_unbroken_run(parent, settings):

@@ -119,6 +119,7 @@ crawl.main(["prepare", f"--wet={sys.argv[1]}", f"--out={sys.argv[2]}"])
 """
 
 
+@pytest.mark.slow
 def test_killed_half_way_and_resumed_every_record_comes_out_once(wet_folder, tmp_path, every_fifth_held_out):
     out = tmp_path / "out"
     run = subprocess.run([sys.executable, "-c", KILLED, wet_folder, out], capture_output=True)

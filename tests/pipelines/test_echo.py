@@ -102,6 +102,7 @@ def plain(item):
     return item if item is None else np.asarray(item).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("factor", [2, 70])
 def test_every_kind_of_element_is_repeated_as_the_one_liner_does(kind, factor):
@@ -119,6 +120,7 @@ def damaged(i):
         return tf.identity(i)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 7, 128])
 @pytest.mark.parametrize("factor", [2, 2.5, 100])
 @pytest.mark.parametrize("kind", ["tuple", "unknown shape"])
@@ -173,6 +175,7 @@ def test_cardinality_is_kept_where_it_is_known(chunk):
     assert len(items(echo(hundred.map(damaged), 2, seed=0, chunk=chunk).ignore_errors())) == 198
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tuple", "ragged", "strings", "unknown shape", "none"])
 @pytest.mark.parametrize("factor", [3, 2.5, 70])
 @pytest.mark.parametrize("stop", [0, 1, 100, 333])
