@@ -218,6 +218,7 @@ def test_nothing_to_rerun_is_an_error(fresh):
         wall_clock.chosen_trial(trials(tiny(), fresh), tiny())
 
 
+@pytest.mark.slow
 def test_a_rerun_ends_at_the_target_and_is_timed_over_the_same_updates():
     study = tiny("example", 2)
     trained = wall_clock.Rerun(study, (0, 0), 3)

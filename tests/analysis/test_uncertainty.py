@@ -83,6 +83,7 @@ def search_rows(generator, search, trials_a_search, median, spread, reaching, gr
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spread", "reaching", "trials_a_search", "grid"),
     [(0.6, 1.0, 12, 640), (0.3, 1.0, 10, 1_600), (0.3, 0.3, 10, 800)],

@@ -38,6 +38,7 @@ def test_draws_differ_between_iterations_and_repeats_in_front():
     assert 2.24 < np.abs(total - 30).max() < 4 * 2.24
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS[1:])
 def test_copies_are_spread_as_in_the_emulation(settings):
     settings = {"shuffle": 0, "apart": 0} | settings

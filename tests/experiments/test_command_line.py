@@ -85,6 +85,7 @@ def test_missing_dataset_is_one_line(tmp_path, capsys):
     assert "tfds build lm1b" in error
 
 
+@pytest.mark.slow
 def test_damaged_image_is_named_in_one_line(tmp_path, capsys):
     small = ["data.train_examples=20", "data.validation_examples=10", f"data.data_dir={tmp_path / 'data'}"]
     arguments = ["--scale=smoke", "--panel=d", "--engine=inline", f"--runs={tmp_path / 'runs'}"]

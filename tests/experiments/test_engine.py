@@ -101,6 +101,7 @@ def test_kills_damage_and_company_change_nothing(tmp_path):
         pd.testing.assert_frame_equal(ours, unbroken)
 
 
+@pytest.mark.slow
 def test_bound_saves_updates_and_changes_no_minimum(tmp_path):
     least = {}
     updates = {}

@@ -47,6 +47,7 @@ def test_on_the_same_processor_a_trial_gives_the_same_bits(results, capsys):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [1e-12, 1e-2])
 def test_other_bits_on_the_same_processor_are_an_error(results, capsys, change):
     path = results / "smoke" / "measurements.parquet"
@@ -83,6 +84,7 @@ def test_another_device_is_another_processor(results, capsys):
     assert "another processor: same bits" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_trial_that_ends_elsewhere_is_not_the_same(results, capsys):
     path = results / "smoke" / "trials.csv"
     trials = pd.read_csv(path)

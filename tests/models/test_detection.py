@@ -259,6 +259,7 @@ def slow_loss(logits, offsets, defaults, objects, labels):
     return total, len(positive)
 
 
+@pytest.mark.slow
 def test_loss_against_a_slow_reference():
     """Three images: some objects, one object, none."""
     generator = np.random.default_rng(6)
@@ -392,6 +393,7 @@ def test_one_update_of_the_papers_config(coco_dir):
     assert 0 <= training.evaluate() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "factor"),
     [("baseline", 1), ("batch", 2), ("example_after_augmentation", 2), ("example_before_augmentation", 2)],

@@ -125,6 +125,7 @@ def test_learns_64_images_by_heart(settings):
     assert (int(right), int(seen)) == (64, 64)
 
 
+@pytest.mark.slow
 def test_bfloat16_computation_keeps_float32_parameters_and_statistics():
     task = tasks.build(CIFAR | {"dtype": "bfloat16"})
     params, state = task.init(jax.random.key(0), images(8))
@@ -151,6 +152,7 @@ def test_loss_equals_a_slow_reference():
     assert float(smoothed.loss(params, state, batch)[0]) == pytest.approx(total, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_padding_counts_for_nothing():
     task, batch = tasks.build(CIFAR), images(10)
     params, state = task.init(jax.random.key(0), batch)

@@ -85,6 +85,7 @@ def test_untrained_model_is_near_uniform(small):
     assert abs(float(task.loss(params, {}, {"tokens": tokens})[0]) - np.log(50)) < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [True, False])
 def test_learns_a_batch_by_heart(tied):
     task = tasks.build(SMALL | {"tied_embedding": tied})
@@ -105,6 +106,7 @@ def test_learns_a_batch_by_heart(tied):
     assert float(task.loss(params, {}, batch)[0]) == pytest.approx(np.log(4) / 12, abs=0.02)
 
 
+@pytest.mark.slow
 def test_bfloat16_computation_keeps_float32_parameters_and_logits():
     task = tasks.build(SMALL | {"dtype": "bfloat16"})
     tokens = jnp.ones((2, 12), jnp.int32)
