@@ -199,7 +199,7 @@ def _update(model: Any, study: Study, batch_size: int) -> tuple[dict[str, Any], 
 
 
 def seconds_each(run: Callable[[int], object]) -> dict[str, float]:
-    """Seconds of each of the works that `run` does as many of as it is told: the median round, fastest and slowest.
+    """Seconds of each of the works that `run` does as many of as asked: the median round, fastest and slowest.
 
     After two works that do not count. A round is as many as take about ROUND_SECONDS.
     """

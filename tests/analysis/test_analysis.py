@@ -80,7 +80,7 @@ def test_position_in_the_search_space():
     np.testing.assert_allclose(reach.position(np.array([2.0, 4.0]), "linear", 2, 4), [0, 1])
 
 
-def test_optimum_at_an_edge_is_told():
+def test_optimum_at_an_edge_is_reported():
     table = trials([(0, 0, "complete", 500), (1, 0, "complete", 300)])
     table["momentum"] = 0.9989
     found = reach.edges(reach.winners(table), studies()).set_index("dimension")

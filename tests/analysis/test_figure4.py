@@ -263,8 +263,8 @@ def test_a_timeline_that_was_not_recorded_says_what_to_run(tmp_path):
 
 
 def test_published_figure_is_drawn(tmp_path):
-    told = figure4.make(tmp_path, paper.PUBLISHED)
-    assert "3.25x" in told
+    printed = figure4.make(tmp_path, paper.PUBLISHED)
+    assert "3.25x" in printed
     for name in ("figure4.png", "figure4_timed.svg", "figure4.csv", "claims_figure4.md"):
         assert (tmp_path / "published" / name).stat().st_size > 100
 

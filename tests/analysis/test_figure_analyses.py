@@ -101,12 +101,12 @@ def test_claims_hold_on_the_papers_numbers_but_where_it_contradicts_itself(figur
 
 
 def test_claims_tell_the_papers_numbers():
-    told = {}
+    printed = {}
     for figure, number in ((figure5, 5), (figure6, 6), (figure7, 7), (figure8, 8)):
         bars = paper.bars(number)
         table = claims.check(figure.ANALYSIS.claims, bars, bars, "", column=figure.ANALYSIS.measure.mean_column)
-        told |= {(row["figure"], i): row["ours"] for i, row in table.iterrows()}
-    numbers = " ".join(told.values())
+        printed |= {(row["figure"], i): row["ours"] for i, row in table.iterrows()}
+    numbers = " ".join(printed.values())
     for expected in (
         "1.94, 3.20, 2.88, 2.55",
         "1.77, 3.44, 5.24, 5.72",
@@ -324,8 +324,8 @@ def test_claims_about_final_quality_can_fail(workload, better, worse):
     for value, verdict in ((better, "holds"), (worse, "does not hold")):
         changed = bars.assign(mean_best_value=bars["mean_best_value"].where(~of_batch, value))
         table = claims.check(figure8.claims(), bars, changed, "", column="mean_best_value")
-        told = table[table["claim"].str.contains("batch") & (table["workload"] == plots.WORKLOADS[workload])]
-        assert told["verdict"].tolist() == [verdict]
+        printed = table[table["claim"].str.contains("batch") & (table["workload"] == plots.WORKLOADS[workload])]
+        assert printed["verdict"].tolist() == [verdict]
 
 
 @pytest.mark.parametrize(
@@ -344,8 +344,8 @@ def test_slack_does_not_add_up_to_the_opposite_of_a_claim(figure, claim, means):
         for size, mean in means.items():
             rows += [("baseline", 1, size, 100, 0, 100), ("batch", 2, size, 100, 0, mean)]
     table = claims.check(figure.claims(), paper.bars(figure.ANALYSIS.number), bars(*rows), "")
-    told = table[table["claim"].str.contains(claim) & (table["workload"] == "Transformer on LM1B")]
-    assert told["verdict"].tolist() == ["does not hold"]
+    printed = table[table["claim"].str.contains(claim) & (table["workload"] == "Transformer on LM1B")]
+    assert printed["verdict"].tolist() == ["does not hold"]
 
 
 def test_verdicts_are_those_of_the_interval():
@@ -355,11 +355,11 @@ def test_verdicts_are_those_of_the_interval():
     table = claims.check(
         claims.figure3(), paper.bars(3), ours, "command", drawn={"mean_fresh_examples": drawn}
     ).set_index(["figure", "claim"])
-    told = table.loc[[("3a", "batch echoing / baseline"), ("3a", "example echoing / baseline")]]
-    assert told["ours"].tolist() == ["0.600", "0.990"]
-    assert told["95 %"].tolist() == ["0.543 to 0.657", "0.896 to 1.084"]
-    assert told["verdict"].tolist() == ["holds", "undecided"]
-    assert told["holds if"].tolist() == ["below 1", "below 1"]
+    printed = table.loc[[("3a", "batch echoing / baseline"), ("3a", "example echoing / baseline")]]
+    assert printed["ours"].tolist() == ["0.600", "0.990"]
+    assert printed["95 %"].tolist() == ["0.543 to 0.657", "0.896 to 1.084"]
+    assert printed["verdict"].tolist() == ["holds", "undecided"]
+    assert printed["holds if"].tolist() == ["below 1", "below 1"]
     order = next(row for name, row in table.loc["3a"].iterrows() if name.startswith("the earlier the echo"))
     assert order["verdict"] == "does not hold"
     assert table.loc[("3c", "batch echoing / baseline"), "verdict"] == "not run"

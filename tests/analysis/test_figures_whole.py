@@ -94,13 +94,13 @@ def test_made_up_results_are_given_back(drawn):
 
 
 def test_every_file_is_written(drawn):
-    number, _, results, told = drawn
+    number, _, results, printed = drawn
     for name in (f"figure{number}", f"figure{number}_curves", f"figure{number}_space"):
         for suffix in (".png", ".svg"):
             assert (results / "small" / f"{name}{suffix}").stat().st_size > 1000
     claims = (results / "small" / f"claims_figure{number}.md").read_text()
     assert f"python -m experiments.figure{number} --scale=small" in claims
-    assert claims.strip() in told
+    assert claims.strip() in printed
 
 
 def test_a_figure_with_a_study_missing_is_not_drawn(drawn, tmp_path):
@@ -142,7 +142,7 @@ def test_studies_that_missed_the_target_or_diverged_have_no_bar_and_decide_nothi
     studies.loc[of_buffer, "infeasible"] += studies.loc[of_buffer, "complete"]
     studies.loc[of_buffer, "complete"] = 0
     studies.to_csv(tmp_path / "small" / "studies.csv", index=False)
-    told = figure7.ANALYSIS.make(tmp_path, "small")
+    printed = figure7.ANALYSIS.make(tmp_path, "small")
     table = pd.read_csv(tmp_path / "small" / "figure7.csv")
     without = (table["repeated_batch_buffer"] == 100) | (table["shuffle_buffer"] == 120)
     assert without.sum() == 3
@@ -150,8 +150,8 @@ def test_studies_that_missed_the_target_or_diverged_have_no_bar_and_decide_nothi
     assert table.loc[without, "mean_fresh_examples"].isna().all()
     assert (table.loc[without, "misses"] == 1).all()
     assert table.loc[~without, "mean_fresh_examples"].notna().all()
-    assert told.count("0 of 5 searches reached the target") == 6
-    assert told.count("| undecided") == 6
+    assert printed.count("0 of 5 searches reached the target") == 6
+    assert printed.count("| undecided") == 6
 
 
 @pytest.mark.parametrize("number", [5, 7])
@@ -167,7 +167,7 @@ def test_committed_studies_are_drawn_whatever_budget_is_planned_today(tmp_path, 
     later = dataclasses.replace(analysis.experiment, studies=lambda config, *, bound=True: changed)
     after = dataclasses.replace(analysis, experiment=later).make(tmp_path, "small")
     assert after.count("today's configuration has") == len(changed)
-    tables = [[line for line in told.splitlines() if line.startswith("|")] for told in (before, after)]
+    tables = [[line for line in printed.splitlines() if line.startswith("|")] for printed in (before, after)]
     assert tables[0] == tables[1]
     assert "today's configuration has" in (tmp_path / "small" / f"claims_figure{number}.md").read_text()
 
@@ -190,13 +190,13 @@ def test_a_table_that_was_cut_off_is_named(drawn, tmp_path):
 
 
 def test_a_workload_that_is_left_out_is_named(drawn):
-    number, figure, results, told = drawn
+    number, figure, results, printed = drawn
     others = set(figure.ANALYSIS.experiment.panels.values()) - set(
         pd.read_csv(results / "small" / "studies.csv")["workload"]
     )
     claims = (results / "small" / f"claims_figure{number}.md").read_text()
     for workload in others:
-        assert f"{workload} is left out, for want of results of baseline-e1-" in told
+        assert f"{workload} is left out, for want of results of baseline-e1-" in printed
         assert f"{workload} is left out" in claims
 
 

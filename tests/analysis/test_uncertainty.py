@@ -58,7 +58,7 @@ def test_means_are_of_feasible_trials_of_all_searches():
     assert (means == again).all()
 
 
-def test_a_search_that_finds_nothing_counts_with_its_budget_and_is_told():
+def test_a_search_that_finds_nothing_counts_with_its_budget_and_is_reported():
     table = trials([(0, "complete", 100, 100), (0, "complete", None, 16_000)])
     assert uncertainty.misses(table, study(1, 3), COLUMN, goals=["min"]) == [pytest.approx(1 / 8)]
     means = uncertainty.drawn_means(table, study(1, 3), COLUMN, goals=["min"])

@@ -31,15 +31,15 @@ def run(suite, *command):
 def test_a_sixth_workload_is_one_module(suite):
     run(suite, "experiments.figure3", "--scale=smoke", "--panel=f", "--engine=inline")
     assert "collected" in run(suite, "experiments.collect", "--scale=smoke")
-    told = run(suite, "analysis.figure3", "--scale=smoke")
+    printed = run(suite, "analysis.figure3", "--scale=smoke")
     table = pd.read_csv(suite / "results" / "smoke" / "figure3.csv")
     assert table["variant"].tolist() == ["baseline", "batch", "example"]
     assert set(table["workload"]) == {"mlp_fashion_mnist"}
     assert (table["reached"] == 2).all()
-    rows = [line for line in told.splitlines() if line.startswith("| 3f")]
+    rows = [line for line in printed.splitlines() if line.startswith("| 3f")]
     assert len(rows) == 6
     assert all("Perceptron on Fashion-MNIST" in row and "not run" not in row for row in rows)
-    assert "resnet32_cifar10 is left out" in told
+    assert "resnet32_cifar10 is left out" in printed
 
 
 def test_the_other_figures_do_not_notice(suite):

@@ -78,8 +78,8 @@ def test_trials_of_changed_files_need_a_flag(tmp_path, revision):
     path = store.TrialFolder(tmp_path / "runs", study, 0, 0).path / "trial.json"
     description = json.loads(path.read_text())
     path.write_text(json.dumps(description | {"provenance": {"git_revision": revision}}))
-    told = collect.collect(tmp_path / "runs", tmp_path, "small")
-    assert "left out, 1 of 1 trials are of changed files or an unknown revision" in told
+    printed = collect.collect(tmp_path / "runs", tmp_path, "small")
+    assert "left out, 1 of 1 trials are of changed files or an unknown revision" in printed
     assert not (tmp_path / "small").exists()
     collect.collect(tmp_path / "runs", tmp_path, "small", allow_changed=True)
     assert len(tables.read(tmp_path, "small", "trials")) == 1
@@ -97,8 +97,8 @@ def test_what_does_not_belong_to_a_run_keeps_nothing_from_being_collected(tmp_pa
     for number, text in enumerate(damaged):
         (folder.with_name(f"other{number}")).mkdir()
         (folder.with_name(f"other{number}") / "study.json").write_text(text)
-    told = collect.collect(tmp_path / "runs", tmp_path, "smoke")
-    assert told.count("collected: ") == 1
+    printed = collect.collect(tmp_path / "runs", tmp_path, "smoke")
+    assert printed.count("collected: ") == 1
     assert len(pd.read_csv(tmp_path / "smoke" / "trials.csv")) == 1
     for number in range(len(damaged)):
         assert f"other{number}/study.json is damaged or of another revision" in caplog.text

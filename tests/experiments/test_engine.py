@@ -160,7 +160,7 @@ def test_unreachable_scheduler_is_named(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-def test_interrupt_is_told_and_keeps_results(tmp_path):
+def test_interrupt_is_reported_and_keeps_results(tmp_path):
     process = start(tmp_path)
     try:
         wait_for_results(tmp_path, 1, process)

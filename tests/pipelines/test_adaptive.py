@@ -72,8 +72,8 @@ def test_the_realised_factor_is_logged(monkeypatch, caplog):
     monkeypatch.setattr(adaptive, "LOG_EVERY", 2)
     with caplog.at_level("INFO", logger="pipelines.echoing.adaptive"):
         play(monkeypatch, "++--+", 5, most=3)
-    told = [record.getMessage() for record in caplog.records]
-    assert told == [
+    printed = [record.getMessage() for record in caplog.records]
+    assert printed == [
         "adaptive echo: factor 1.000 over 2 fresh items",
         "adaptive echo: factor 1.667 over 3 fresh items",
     ]

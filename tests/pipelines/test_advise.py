@@ -78,7 +78,7 @@ def test_a_place_where_echoing_cannot_pay_comes_last(monkeypatch):
     assert advice.best.variant == "batch"
 
 
-def test_idle_time_that_known_results_do_not_pay_for_is_told():
+def test_idle_time_that_known_results_do_not_pay_for_is_reported():
     useless = Advice((choose("batch", timing(4.0, 1.0), [Worth("paper", "a", "batch", 4.0, 1.05)]),))
     assert useless.best is None
     assert "echoed data were of no use" in str(useless)
@@ -91,19 +91,19 @@ def test_half_a_small_factor_is_not_suggested():
 
 
 def test_the_report_says_when_not_to_echo():
-    told = str(Advice((choose("example", timing(0.5, 1.0), KNOWN), choose("batch", timing(0.6, 1.0), KNOWN))))
-    assert "Do not echo" in told
-    assert "e = " not in told
+    printed = str(Advice((choose("example", timing(0.5, 1.0), KNOWN), choose("batch", timing(0.6, 1.0), KNOWN))))
+    assert "Do not echo" in printed
+    assert "e = " not in printed
 
 
 def test_the_report_names_place_factor_and_results():
     advice = Advice((choose("example", timing(4.0, 1.0), KNOWN), choose("batch", timing(0.9, 1.0), KNOWN)))
-    told = str(advice)
+    printed = str(advice)
     assert advice.best is advice.choices[0]
-    assert "idles 75% of the time" in told
-    assert "(example), e = 4." in told
-    assert "a (paper): 0.30 of the fresh examples at e = 4, so 3.33 times as fast" in told
-    assert "Not at batch" in told
+    assert "idles 75% of the time" in printed
+    assert "(example), e = 4." in printed
+    assert "a (paper): 0.30 of the fresh examples at e = 4, so 3.33 times as fast" in printed
+    assert "Not at batch" in printed
 
 
 def test_the_most_promising_place_comes_first(monkeypatch):
@@ -169,9 +169,9 @@ def test_command_line_on_a_file(tmp_path, capsys, monkeypatch):
     short = advise_module.advise
     monkeypatch.setattr(advise_module, "advise", lambda *parts: short(*parts, seconds=0.02, rounds=1))
     assert main([f"--config={file}"]) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for variant in ("example_before_augmentation", "example_after_augmentation", "batch"):
-        assert re.search(rf"^{variant} +\d", told, re.MULTILINE)
+        assert re.search(rf"^{variant} +\d", printed, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

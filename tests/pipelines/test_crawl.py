@@ -76,14 +76,14 @@ def test_pages_come_out_once_and_the_rest_is_counted_and_named(wet_folder, tmp_p
     assert crawl.main(["prepare", f"--wet={wet_folder}", f"--out={tmp_path / 'out'}"]) == 0
     for split in crawl.SPLITS:
         assert list(records(tmp_path / "out", split)) == expected()[split]
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
     before = [member("software: test", kind="warcinfo"), *(member("\n".join(page(i)), url(i)) for i in range(6))]
     offset = len(b"".join(before))
-    assert f"a.warc.wet.gz: skipped what begins at byte {offset}: " in told.err
-    assert "b.warc.wet.gz: skipped what begins at byte" in told.err
-    assert "truncated" in told.err
+    assert f"a.warc.wet.gz: skipped what begins at byte {offset}: " in printed.err
+    assert "b.warc.wet.gz: skipped what begins at byte" in printed.err
+    assert "truncated" in printed.err
     kept = ", ".join(f"{split} {len(expected()[split])}" for split in crawl.SPLITS)
-    assert told.out.strip() == f"pages 23, {kept}, not english 1, repeated lines 11, skipped members 2"
+    assert printed.out.strip() == f"pages 23, {kept}, not english 1, repeated lines 11, skipped members 2"
 
 
 def test_no_line_is_in_both_splits(wet_folder, tmp_path, every_fifth_held_out):
@@ -156,9 +156,9 @@ def test_damage_costs_only_what_is_damaged(damage, fault, monkeypatch):
         except wet.BadMember as bad:
             faults.append((offset, str(bad)))
     assert texts == ["before", "after" * 5000, "last"]
-    [(offset, told)] = faults
+    [(offset, printed)] = faults
     assert offset == len(around[0])
-    assert fault in told
+    assert fault in printed
 
 
 def test_languages_that_the_crawl_wrote_decide():
@@ -180,9 +180,9 @@ def test_bad_input_is_one_line_and_an_exit_code(wet_folder, tmp_path, capsys):
     assert crawl.main(["prepare", f"--wet={tmp_path}", f"--out={tmp_path / 'out'}"]) == 1
     assert capsys.readouterr().err == f"error: no *.warc.wet.gz in {tmp_path}\n"
     assert crawl.main(["prepare", f"--wet={wet_folder}", f"--out={wet_folder / 'a.warc.wet.gz'}"]) == 1
-    told = capsys.readouterr().err
-    assert told.startswith("error: ")
-    assert told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ")
+    assert printed.count("\n") == 1
 
 
 SETTINGS = {"source": "common_crawl", "vocab_size": 300, "length": 24, "train_pages": 1000, "validation_examples": 20}

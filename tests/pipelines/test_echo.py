@@ -239,8 +239,8 @@ print(peak(echo(images, factor, seed=0)) - before)
 )
 def test_memory_is_bounded_whatever_an_item_takes(shape, factor):
     arguments = [sys.executable, "-c", PEAK, str(shape), str(factor)]
-    told = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
-    assert float(told) < 100  # MiB; an image of 512 x 512 x 3 takes 3
+    printed = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
+    assert float(printed) < 100  # MiB; an image of 512 x 512 x 3 takes 3
 
 
 @pytest.mark.parametrize(
