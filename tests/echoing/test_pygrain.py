@@ -7,6 +7,8 @@ from emulation import p_values, places
 
 grain = pytest.importorskip("grain")
 
+from absl import flags
+
 from pipelines.echoing.pygrain import EchoIterDataset
 
 SETTINGS = [{}, {"shuffle": 16}, {"apart": 8}, {"shuffle": 16, "apart": 8}]
@@ -89,6 +91,7 @@ def test_resumed_at_any_place_it_gives_the_elements_of_an_unbroken_run(parent, s
 
 @pytest.mark.slow
 def test_echo_in_and_in_front_of_worker_processes_resumes():
+    flags.FLAGS.mark_as_parsed()  # as a program's absl.app.run does; Grain's worker processes want it
     options = grain.multiprocessing.MultiprocessingOptions(num_workers=2)
     dataset = EchoIterDataset(numbers(80), 1.5, seed=0, shuffle=8).batch(4).mp_prefetch(options)
     whole = items(dataset)
