@@ -37,18 +37,9 @@ def start(runs, workers=2):
         f"--runs={runs}",
     ]
     command += [f"--config.{key}={value}" for key, value in SETTINGS.items()]
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=hear_interrupts if os.name == "posix" else None,
-    )
-
-
-def hear_interrupts():
-    """As at a terminal; a program that a script started in the background ignores them, and so do its children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # A program that a script started in the background ignores interrupts, and so would its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def results(runs):
