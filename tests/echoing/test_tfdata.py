@@ -30,6 +30,7 @@ def test_another_buffer_does_not_fit_the_emulation():
     assert min(p_values(numbers, 2.5, 16, 0, batch=8).values()) < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 7, 128])
 def test_resumed_at_any_place_it_gives_the_items_of_an_unbroken_run(tmp_path, chunk):
     iterator, unbroken, saved = iter(echoed(150, 2.5, 40, chunk)), [], {}

@@ -34,6 +34,7 @@ def run(results, count=None):
     return replicate.main(["--scale=smoke", f"--trials={count}", f"--results={results}"])
 
 
+@pytest.mark.slow
 def test_on_the_same_processor_a_trial_gives_the_same_bits(results, capsys):
     assert run(results) == 0
     table = pd.read_csv(results / "smoke" / "replicated.csv")

@@ -23,6 +23,7 @@ def numbers(count):
     return tf.data.Dataset.range(count).map(lambda i: {"index": i, "square": tf.fill([3], i * i)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [1, 2, 3, 16])
 @pytest.mark.parametrize("chunk", [1, 7, 256])
 def test_fast_form_equals_the_papers_one_liner_item_by_item(factor, chunk):
@@ -46,6 +47,7 @@ def test_items_of_varying_shape_and_strings_echo():
     assert [item.item() for item in items(echo(strings, 2, seed=0))] == [b"a", b"a", b"bcd", b"bcd"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [1, 1.5, 2, 3.7, 16])
 def test_mean_copies_over_100k_items_is_the_factor(factor):
     count = 100_000
@@ -144,6 +146,7 @@ def test_fractional_draws_differ_from_epoch_to_epoch(chunk):
     assert len(set(by_iteration)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel", [None, 4])
 def test_fractional_draws_differ_between_interleaved_files_and_follow_the_seed(parallel):
     def copies(seed):

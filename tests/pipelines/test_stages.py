@@ -68,6 +68,7 @@ def test_deterministic_for_a_seed(variant):
     assert first != pairs(batches(stages, 20, seed=6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("factor", [1, 2, 1.5, 4])
 def test_fresh_examples_agree_with_the_sources_own_counter(variant, factor):
