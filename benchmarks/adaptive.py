@@ -11,8 +11,8 @@ import time
 import tensorflow as tf
 
 from experiments.command_line import Parser
-from pipelines.echoing.advice.runs import drive
 from pipelines.echoing.tfdata.adaptive import AdaptiveEcho
+from pipelines.echoing.tfdata.runs import drive
 from pipelines.sources.slow import Storage, slow
 
 BATCH, STEP_SECONDS, SECONDS = 32, 0.05, 20

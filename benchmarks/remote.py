@@ -20,6 +20,7 @@ def main() -> None:
 
     from experiments.protocol.training import Training
     from pipelines.echoing.advice import timing
+    from pipelines.echoing.tfdata.datasets import numpy_items
     from pipelines.sources.remote import read_records, serve
 
     training = Training(study, overlap=True)
@@ -46,7 +47,7 @@ def main() -> None:
             downstream = training.downstream_seconds()
             with serve(Path(folder), batch_bytes / (ratio * downstream)) as base:
                 read = read_records([f"{base}/{path.name}"]).repeat().map(unpacked)
-                upstream = timing.seconds_per_batch(read.batch(size), None, 2.0, 3).mean
+                upstream = timing.seconds_per_batch(numpy_items(read.batch(size)), None, 2.0, 3).mean
             measured = upstream / training.downstream_seconds()
             times = f"{ratio * downstream * 1e3:16.2f}{upstream * 1e3:10.2f}"
             print(f"{ratio:8g}{measured:10.2f}{measured / ratio - 1:+9.1%}{times}")

@@ -32,7 +32,9 @@ def main(argv: list[str] | None = None) -> int:
         os.environ.update(engine.worker_environment(flags.scale))
         from experiments.protocol.training import Training, pipeline_errors  # imports JAX and TensorFlow
         from pipelines.echoing.advice import advise
+        from pipelines.echoing.advice.__main__ import print_confirmation
         from pipelines.echoing.tfdata.datasets import as_set
+        from pipelines.echoing.tfdata.loader import Pipeline
 
         training = Training(study, overlap=True)
         examples = training.examples
@@ -40,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
             seconds = training.downstream_seconds()
             examples = training.slowed_down(flags.ratio * seconds)
             print(f"reading slowed down to {flags.ratio:g} times {seconds * 1e3:.2f} ms a batch\n")
-        pipeline = advise.Pipeline(
+        pipeline = Pipeline(
             examples,
             study.batch_size,
             study.shuffle_buffer,
@@ -48,7 +50,10 @@ def main(argv: list[str] | None = None) -> int:
             run_as=as_set,
         )
         with pipeline_errors(study):
-            advise.report(pipeline, training.step, flags.confirm)
+            advice = advise(pipeline, training.step)
+            print(advice)
+            if flags.confirm:
+                print_confirmation(pipeline, training.step, advice)
 
     return exit_code(work)
 

@@ -29,7 +29,7 @@ UPSTREAM_BATCHES = 48
 def record(study: Study, ratio: float, downstream: float, updates: int) -> list[dict[str, Any]]:
     """Runs `updates` updates behind a source slowed down to R = `ratio`; a row a span."""
     from experiments.protocol.training import Training, pipeline_errors  # imports JAX and TensorFlow
-    from pipelines.echoing.advice.runs import Watch, drive
+    from pipelines.echoing.tfdata.runs import Watch, drive
 
     training, watch = Training(study, overlap=True), Watch()
     training.warm_up()

@@ -81,7 +81,7 @@ class Rerun:
         A rerun that missed the target has a row without seconds.
         """
         from experiments.protocol.training import device, pipeline_errors
-        from pipelines.echoing.advice.runs import drive
+        from pipelines.echoing.tfdata.runs import drive
         from pipelines.echoing.tfdata.stages import ReadCounter
 
         study, training = self._study, self._training

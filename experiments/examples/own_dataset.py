@@ -1,6 +1,6 @@
 """A pipeline of your own for the advisor: copy this file, replace the data, the stages and the step.
 
-    python -m pipelines.echoing.advice --config=experiments/examples/own_dataset.py --confirm
+    python -m pipelines.echoing.advice experiments/examples/own_dataset.py --confirm
 
 Here: JPEG files in a folder, read and decoded in TensorFlow, random crops, and a small convolution in JAX. The folder
 is made up on the spot so that the example runs anywhere, and the disk is slowed down to 600 files a second, as network
@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from flax import linen as nn
 
-from pipelines.echoing.advice.advise import Pipeline
+from pipelines.echoing.tfdata.loader import Pipeline
 from pipelines.sources.slow import Storage, slow
 
 IMAGE_SIZE, CLASSES = 32, 10
@@ -46,11 +46,11 @@ def crop(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     return {**example, "image": tf.image.random_crop(example["image"], [IMAGE_SIZE, IMAGE_SIZE, 3])}
 
 
-def pipeline() -> Pipeline:
-    """What the advisor asks for: the pipeline in the parts that echoing can be inserted between."""
+def loader() -> Pipeline:
+    """What the advisor asks for: batches, here with the stages named that echoing can be inserted between."""
     files = tf.data.Dataset.from_tensor_slices(make_files(Path(FOLDER.name))).shuffle(256, seed=0).repeat()
-    examples = slow(files.map(read), Storage(examples_per_second=600))
-    return Pipeline(examples, batch_size=32, shuffle_buffer=128, augment=lambda dataset: dataset.map(crop))
+    stored = slow(files, Storage(examples_per_second=600))
+    return Pipeline(stored, batch_size=32, shuffle_buffer=128, augment=lambda dataset: dataset.map(crop), read=read)
 
 
 class Network(nn.Module):

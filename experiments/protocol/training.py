@@ -15,8 +15,7 @@ import tensorflow as tf
 
 from experiments.protocol.model import Batch, CompiledModel
 from experiments.protocol.study import ConfigError, EngineError, Study
-from pipelines.echoing.advice import timing
-from pipelines.echoing.tfdata import datasets, stages
+from pipelines.echoing.tfdata import datasets, stages, timing
 from pipelines.sources import registry, slow
 from pipelines.sources.source import Source
 

@@ -12,14 +12,13 @@ run is not a function of its seed; but the stage writes down what it gave, and g
 
 import logging
 import numbers
-import queue
-import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+
+from .reading import END, Reader
 
 LOG_EVERY = 1000
 """Fresh items after which the realised factor is logged, at the level INFO, as it is where an iteration ends."""
@@ -101,14 +100,14 @@ class AdaptiveEcho(Adaptive):
           ValueError: the log asks for items that are not there.
         """
         course = self.begin(log)
-        reader = _Reader(items, self.read_ahead, self._count)
+        reader = Reader(items, self.read_ahead, self._count)
         try:
             while True:
                 if not course.wants_fresh(reader.ready):
                     yield course.copy()
                     continue
                 item = reader.wait()
-                if item is _END:
+                if item is END:
                     course.end()
                     return
                 yield course.fresh(item)
@@ -186,58 +185,3 @@ class Course(Generic[T]):
             self._kept.append((item, given))
             if len(self._kept) > self._stage.memory:
                 self._kept.popleft()
-
-
-_END = object()
-STOP_SECONDS = 1.0
-"""How long the end of an iteration waits for the reading thread; one whose upstream stalls longer ends by itself."""
-
-
-class _Reader:
-    """Reads an iterable in a thread of its own, `size` items ahead."""
-
-    def __init__(self, items: Iterable[Any], size: int, count: Callable[[], None]) -> None:
-        self._count = count
-        self._queue: queue.Queue[Any] = queue.Queue(size)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._read, args=(items,), daemon=True)
-        self._thread.start()
-
-    def ready(self) -> bool:
-        """Whether `wait` would return at once."""
-        return not self._queue.empty()
-
-    def wait(self) -> Any:
-        """The next item, or _END."""
-        item = self._queue.get()
-        if isinstance(item, _Failure):
-            raise item.error
-        return item
-
-    def stop(self) -> None:
-        """Ends the thread; the items that wait are dropped."""
-        self._stopped.set()
-        given_up = time.monotonic() + STOP_SECONDS
-        while self._thread.is_alive() and time.monotonic() < given_up:
-            try:
-                self._queue.get(timeout=0.01)
-            except queue.Empty:
-                continue
-
-    def _read(self, items: Iterable[Any]) -> None:
-        try:
-            for item in items:
-                if self._stopped.is_set():
-                    return
-                self._count()
-                self._queue.put(item)
-            self._queue.put(_END)
-        except Exception as error:
-            self._queue.put(_Failure(error))
-
-
-class _Failure:
-    """What reading ended with; an item may be an exception as well."""
-
-    def __init__(self, error: Exception) -> None:
-        self.error = error

@@ -276,6 +276,15 @@ def duplicate(item: Any) -> Any:
     return item.clone() if callable(getattr(item, "clone", None)) else deepcopy(item)
 
 
+def leaves(item: Any) -> Iterator[Any]:
+    """The arrays, tensors or other objects in nested lists, tuples and dicts."""
+    if isinstance(item, dict | list | tuple):
+        for part in item.values() if isinstance(item, dict) else item:
+            yield from leaves(part)
+    else:
+        yield item
+
+
 def checked(e: float, seed: SupportsIndex, shuffle: SupportsIndex, apart: SupportsIndex) -> dict[str, Any]:
     """The settings of an echo by name; ValueError or TypeError where one is out of range or of the wrong type."""
     try:

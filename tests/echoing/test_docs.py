@@ -10,14 +10,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NEEDS = {"Any iterable": "numpy", "PyTorch": "torch", "Grain": "grain"}
+NEEDS = {
+    "Any iterable": "numpy",
+    "PyTorch": "torch",
+    "Grain": "grain",
+    "Which e, where, and what will it gain?": "numpy",
+}
 
 
 @pytest.mark.parametrize("section", NEEDS)
 def test_examples_of_a_section_run(section, tmp_path):
     if importlib.util.find_spec(NEEDS[section]) is None:
         pytest.skip(f"{NEEDS[section]} is not installed")
-    (text,) = re.findall(rf"^## {section}\n(.*?)^## ", (ROOT / "docs/echo.md").read_text(), re.DOTALL | re.MULTILINE)
+    (text,) = re.findall(
+        rf"^## {re.escape(section)}\n(.*?)^## ", (ROOT / "docs/echo.md").read_text(), re.DOTALL | re.MULTILINE
+    )
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert blocks
     script = tmp_path / "example.py"

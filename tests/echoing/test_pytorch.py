@@ -1,6 +1,7 @@
 import copy
 import pickle
 from collections import Counter
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from emulation import p_values, places
 torch = pytest.importorskip("torch")
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
+from pipelines.echoing.advice import advise
+from pipelines.echoing.advice.loaders import as_loader
 from pipelines.echoing.iterables import echo
 from pipelines.echoing.pytorch import EchoDataset
 
@@ -178,3 +181,35 @@ def test_echo_behind_torchdatas_loader_resumes():
             next(stream)
         resumed.load_state_dict(pickle.loads(pickle.dumps(broken.state_dict())))
         assert epochs(resumed, 2) == [unbroken[0][place:], unbroken[1]]
+
+
+def test_advice_for_a_data_loader():
+    loader = DataLoader(Numbers(40), batch_size=4, shuffle=True)
+    seen = as_loader(loader)
+    assert (seen.places, seen.length) == (("example_after_augmentation",), 10)
+    (parallel,) = seen.remedies().values()
+    assert not parallel.remedies()
+    given = list(islice(seen.echoed("example_after_augmentation", 2), 40))
+    counts = np.bincount(torch.cat(given).numpy(), minlength=40)
+    assert counts.sum() == 160 and counts.max() <= 5
+    assert all(len(set(batch.tolist())) == 4 for batch in given)  # no copies in a batch
+    found = advise(loader, lambda batch: None, seconds=0.01, rounds=1, progress=lambda line: None)
+    assert found.batch_bytes == 32
+
+
+def test_the_order_of_a_sampler_is_kept():
+    """Examples echoed inside would be read in an order of their own."""
+    loader = as_loader(DataLoader(Numbers(40), batch_size=4))
+    assert loader.places == ("batch",)
+    assert [batch.tolist() for batch in islice(loader.echoed("batch", 2), 3)] == [[0, 1, 2, 3]] * 2 + [[4, 5, 6, 7]]
+
+
+class Numbers(Dataset):
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        return index

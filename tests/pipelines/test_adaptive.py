@@ -38,7 +38,7 @@ class Script:
 def play(monkeypatch, plan, count, **settings):
     """The first `count` items given, and the stage and reader that gave them."""
     script = Script(plan)
-    monkeypatch.setattr(adaptive, "_Reader", script)
+    monkeypatch.setattr(adaptive, "Reader", script)
     stage = AdaptiveEcho(**settings)
     items = stage.echo([])
     given = [next(items) for _ in range(count)]
@@ -288,7 +288,7 @@ def test_each_iteration_fills_its_buffers():
 
 
 def test_a_stalled_upstream_does_not_hold_up_the_end(monkeypatch):
-    monkeypatch.setattr(adaptive, "STOP_SECONDS", 0.1)
+    monkeypatch.setattr("pipelines.echoing.reading.STOP_SECONDS", 0.1)
     stalled = threading.Event()
 
     def items():

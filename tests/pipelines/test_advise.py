@@ -1,119 +1,29 @@
-import re
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
 
 from analysis import evidence
-from pipelines.echoing.advice import advise as advise_module
-from pipelines.echoing.advice import worth
+from pipelines.echoing.advice import __main__ as command
+from pipelines.echoing.advice import advise, worth
 from pipelines.echoing.advice.__main__ import load_config, main
-from pipelines.echoing.advice.advise import Advice, Pipeline, advise, choose
-from pipelines.echoing.advice.timing import Seconds, Timing
-from pipelines.echoing.advice.worth import Worth
-from pipelines.echoing.tfdata.datasets import iterating
-from pipelines.echoing.tfdata.stages import Stages
-
-KNOWN = [
-    Worth("paper", "a", "example", 2.0, 0.5),
-    Worth("paper", "a", "example", 4.0, 0.3),
-    Worth("paper", "a", "batch", 2.0, 0.7),
-]
-
-
-def timing(upstream, downstream):
-    sides = (Seconds(side, side, side) for side in (upstream, downstream, downstream))
-    return Timing(*sides, echo=0.0, shuffle=0.0)
-
-
-@pytest.mark.parametrize(
-    ("upstream", "factor", "ideal"), [(0.5, 1.0, 1.0), (1.05, 1.0, 1.0), (1.58, 1.5, 1.5), (4.0, 4.0, 4.0)]
-)
-def test_the_factor_is_the_ratio_and_one_where_echoing_cannot_pay(upstream, factor, ideal):
-    choice = choose("example", timing(upstream, 1.0), [])
-    assert choice.echo_factor == factor
-    assert choice.ideal_speedup == pytest.approx(ideal)
-
-
-def test_likely_speedups_follow_from_results_at_the_factor():
-    assert choose("example", timing(4.0, 1.0), KNOWN).likely == ((KNOWN[1], pytest.approx(1 / 0.3)),)
-    ((between, speedup),) = choose("example", timing(1.5, 1.0), KNOWN).likely
-    assert (between.echo_factor, between.share) == (1.5, pytest.approx(1 / 1.5))  # at e = 2 echoed data are as fresh
-    assert speedup == pytest.approx(1.5)
-    assert choose("batch", timing(4.0, 1.0), KNOWN).likely == ((KNOWN[2], pytest.approx(1 / 0.7)),)
-
-
-def test_the_factor_is_none_that_nobody_has_tried():
-    choice = choose("example", timing(200.0, 1.0), KNOWN)
-    assert choice.echo_factor == 4
-    assert "e = R would be 200.0; nothing is known of e above 4" in str(Advice((choice,)))
-    assert choose("example", timing(200.0, 1.0), []).echo_factor == 200
-
-
-def test_the_factor_is_none_that_was_not_tried_at_this_place():
-    known = [*KNOWN, Worth("paper", "b", "example", 16.0, 0.1)]
-    assert choose("batch", timing(20.0, 1.0), known).echo_factor == 2
-    assert choose("example", timing(20.0, 1.0), known).echo_factor == 16
+from pipelines.echoing.advice.keras_fit import advise_fit
+from pipelines.echoing.advice.loaders import as_loader
+from pipelines.echoing.tfdata.loader import PARALLEL, DatasetBatches, Pipeline
 
 
 def test_a_pipeline_is_timed_with_its_own_options():
     options = tf.data.Options()
     options.deterministic = False
     examples = tf.data.Dataset.range(100).map(lambda i: {"index": i}).repeat().with_options(options)
-    built = Pipeline(examples, batch_size=4, shuffle_buffer=8).build(Stages("batch", 2, 4, 8)).options()
+    loader = Pipeline(examples, batch_size=4, shuffle_buffer=8)
+    built = loader._build(loader._stages("batch", 2)).options()
     assert built.deterministic is False
     assert built.autotune.enabled is None
     assert built.experimental_optimization.map_parallelization is None
-
-
-def test_a_place_where_echoing_cannot_pay_comes_last(monkeypatch):
-    monkeypatch.setattr(worth, "load", lambda: [Worth("paper", "a", "batch", 2.0, 0.999)])
-    times = {"example": timing(0.5, 1.0), "batch": timing(1.3, 1.0)}
-    monkeypatch.setattr(advise_module, "measure", lambda examples, stages, step, **_: times[stages.variant])
-    pipeline = Pipeline(tf.data.Dataset.range(10).repeat(), batch_size=4, shuffle_buffer=8)
-    advice = advise(pipeline, lambda batch: None)
-    assert advice.best is not None
-    assert advice.best.variant == "batch"
-
-
-def test_idle_time_that_known_results_do_not_pay_for_is_reported():
-    useless = Advice((choose("batch", timing(4.0, 1.0), [Worth("paper", "a", "batch", 4.0, 1.05)]),))
-    assert useless.best is None
-    assert "echoed data were of no use" in str(useless)
-    assert "0.95 times as fast" in str(useless)
-
-
-def test_half_a_small_factor_is_not_suggested():
-    assert "Try also" not in str(Advice((choose("example", timing(1.5, 1.0), KNOWN),)))
-    assert "Try also e = 1.5" in str(Advice((choose("example", timing(3.0, 1.0), KNOWN),)))
-
-
-def test_the_report_says_when_not_to_echo():
-    printed = str(Advice((choose("example", timing(0.5, 1.0), KNOWN), choose("batch", timing(0.6, 1.0), KNOWN))))
-    assert "Do not echo" in printed
-    assert "e = " not in printed
-
-
-def test_the_report_names_place_factor_and_results():
-    advice = Advice((choose("example", timing(4.0, 1.0), KNOWN), choose("batch", timing(0.9, 1.0), KNOWN)))
-    printed = str(advice)
-    assert advice.best is advice.choices[0]
-    assert "idles 75% of the time" in printed
-    assert "(example), e = 4." in printed
-    assert "a (paper): 0.30 of the fresh examples at e = 4, so 3.33 times as fast" in printed
-    assert "Not at batch" in printed
-
-
-def test_the_most_promising_place_comes_first(monkeypatch):
-    times = {"example": timing(4.0, 1.0), "batch": timing(4.0, 0.9)}
-    monkeypatch.setattr(advise_module, "measure", lambda examples, stages, step, **_: times[stages.variant])
-    monkeypatch.setattr(worth, "load", lambda: KNOWN)
-    pipeline = Pipeline(tf.data.Dataset.range(10).repeat(), batch_size=4, shuffle_buffer=8)
-    assert [choice.variant for choice in advise(pipeline, lambda batch: None).choices] == ["example", "batch"]
-    monkeypatch.setattr(worth, "load", lambda: [])
-    assert [choice.variant for choice in advise(pipeline, lambda batch: None).choices] == ["batch", "example"]
 
 
 def test_the_papers_numbers_are_read_at_the_default_batch_size():
@@ -150,12 +60,84 @@ def test_committed_evidence_is_that_of_the_committed_results(tmp_path):
     assert (tmp_path / "evidence.csv").read_text() == worth.EVIDENCE.read_text()
 
 
+def quickly(*arguments, **named):
+    return advise(*arguments, seconds=0.02, rounds=1, progress=lambda line: None, **named)
+
+
+def numbers(count=100):
+    return tf.data.Dataset.range(count).map(lambda i: {"index": i})
+
+
+@pytest.mark.parametrize("endless", [False, True])
+@pytest.mark.parametrize("place", ["example_before_augmentation", "example_after_augmentation", "batch"])
+def test_each_place_of_named_stages(place, endless):
+    """Also where the dataset ends."""
+    examples = numbers().repeat() if endless else numbers()
+    loader = Pipeline(examples, 4, 8, augment=lambda dataset: dataset.map(lambda e: {"index": -e["index"]}))
+    assert loader.length == (None if endless else 25)
+    for batches in (loader.batches(), loader.downstream(place), loader.echoed(place, 2)):
+        iterator = iter(batches)
+        seen = [next(iterator)["index"] for _ in range(60)]
+        iterator.close()
+        assert all(batch.shape == (4,) and (batch <= 0).all() for batch in seen)
+    upstream = iter(loader.upstream(place))
+    assert len([next(upstream) for _ in range(60)]) == 60
+
+
+def test_examples_of_varying_shape_are_padded_by_the_user():
+    varying = tf.data.Dataset.range(40).map(lambda i: tf.range(i % 5 + 1))
+    loader = Pipeline(varying, 4, 8, batched=lambda dataset: dataset.padded_batch(4))
+    seen = []
+    assert quickly(loader, lambda batch: seen.append(batch.shape)).read.mean > 0
+    assert {shape[0] for shape in seen} == {4} and len({shape[1] for shape in seen}) > 1
+
+
+def test_reading_that_is_named_is_tried_in_parallel():
+    loader = Pipeline(tf.data.Dataset.range(10), 2, 4, read=lambda i: {"index": i})
+    assert list(loader.remedies()) == [PARALLEL]
+    parallel = loader.remedies()[PARALLEL]
+    assert not parallel.remedies()
+    batches = iter(parallel.batches())
+    assert sorted(next(batches)["index"].tolist()) != []
+    batches.close()
+
+
+@pytest.mark.parametrize("shapes", [((4, 3), (4,)), ((None, 3), (None,))])
+def test_examples_that_are_batches_already_are_noticed(shapes):
+    def batch(i):
+        return tuple(tf.ensure_shape(tf.zeros([4, *shape[1:]]), shape) for shape in shapes)
+
+    with pytest.raises(ValueError, match=r"look like batches.*hand over the dataset itself"):
+        Pipeline(tf.data.Dataset.range(3).map(batch), 4, 8)
+
+
+def test_a_dataset_of_batches_is_taken_as_it_is():
+    batches = tf.data.Dataset.range(40).batch(4)
+    loader = as_loader(batches)
+    assert isinstance(loader, DatasetBatches)
+    assert (loader.length, loader.places) == (10, ("batch",))
+    echoed = iter(loader.echoed("batch", 2))
+    assert [int(next(echoed)[0]) for _ in range(22)] == [n for n in range(0, 40, 4) for _ in "ab"] + [0, 0]
+    echoed.close()
+    taken = []
+    advice = quickly(batches, lambda batch: taken.append(type(batch)))
+    assert set(taken) == {np.ndarray}
+    assert advice.batch_bytes == 32
+
+
+def test_ragged_batches_come_as_they_are():
+    ragged = tf.data.Dataset.range(40).map(lambda i: tf.range(i % 5)).ragged_batch(4)
+    taken = []
+    quickly(ragged, lambda batch: taken.append(type(batch)))
+    assert set(taken) == {tf.RaggedTensor}
+
+
 CONFIG = """
 import tensorflow as tf
-from pipelines.echoing.advice.advise import Pipeline
+from pipelines.echoing.tfdata.loader import Pipeline
 
-def pipeline():
-    examples = tf.data.Dataset.range(100).map(lambda i: {"index": i}).repeat()
+def loader():
+    examples = tf.data.Dataset.range(100).map(lambda i: {"index": i})
     return Pipeline(examples, batch_size=4, shuffle_buffer=8, augment=lambda dataset: dataset)
 
 def step(batch):
@@ -163,35 +145,33 @@ def step(batch):
 """
 
 
-def test_command_line_on_a_file(tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def short(monkeypatch):
+    monkeypatch.setattr(command, "advise", quickly)
+
+
+@pytest.mark.usefixtures("short")
+def test_command_line_on_a_file(tmp_path, capsys):
     file = tmp_path / "mine.py"
     file.write_text(CONFIG)
-    short = advise_module.advise
-    monkeypatch.setattr(advise_module, "advise", lambda *parts: short(*parts, seconds=0.02, rounds=1))
-    assert main([f"--config={file}"]) == 0
+    assert main([str(file), "--confirm"]) == 0
     printed = capsys.readouterr().out
-    for variant in ("example_before_augmentation", "example_after_augmentation", "batch"):
-        assert re.search(rf"^{variant} +\d", printed, re.MULTILINE)
+    for place in ("example_before_augmentation", "example_after_augmentation", "batch"):
+        assert f"in front of the place {place} " in printed
 
 
+@pytest.mark.usefixtures("short")
 @pytest.mark.parametrize(
     ("dataset", "named"),
     [
-        ('tf.data.Dataset.range(30).map(lambda i: {"index": i})', "make it endless: dataset.repeat()"),
-        ('tf.data.Dataset.range(0).map(lambda i: {"index": i})', "make it endless: dataset.repeat()"),
-        (
-            'tf.data.Dataset.range(10**6).map(lambda i: {"index": tf.gather(tf.range(20), i)})',
-            "the pipeline failed",
-        ),
+        ("tf.data.Dataset.range(0)", "the pipeline gives no batches"),
+        ("tf.data.Dataset.range(10**6).map(lambda i: tf.gather(tf.range(20), i))", "the pipeline failed"),
     ],
 )
-def test_a_pipeline_that_ends_or_fails_is_one_line(dataset, named, tmp_path, capsys, monkeypatch):
+def test_a_pipeline_that_is_empty_or_fails_is_one_line(dataset, named, tmp_path, capsys):
     file = tmp_path / "mine.py"
-    endless = 'tf.data.Dataset.range(100).map(lambda i: {"index": i}).repeat()'
-    file.write_text(CONFIG.replace(endless, dataset))
-    short = advise_module.advise
-    monkeypatch.setattr(advise_module, "advise", lambda *parts: short(*parts, seconds=0.02, rounds=1))
-    assert main([f"--config={file}"]) == 1
+    file.write_text(CONFIG.replace("tf.data.Dataset.range(100)", dataset))
+    assert main([str(file)]) == 1
     error = capsys.readouterr().err.splitlines()
     assert [line for line in error if line.startswith("error: ")] == error[-1:]
     assert named in error[-1]
@@ -202,7 +182,7 @@ def test_errors_of_the_files_own_code_show_where_they_are(tmp_path, error):
     file = tmp_path / "mine.py"
     file.write_text(CONFIG.replace("examples = tf", f"raise {error}('mine')\n    examples = tf"))
     with pytest.raises(eval(error), match="mine"):
-        main([f"--config={file}"])
+        main([str(file)])
 
 
 def test_a_file_imports_from_beside_it(tmp_path):
@@ -217,28 +197,78 @@ def test_a_file_imports_from_beside_it(tmp_path):
     ("content", "named"),
     [
         (None, "is not a file"),
-        ("def step(batch): pass", "pipeline()"),
-        ("def pipeline(): return 3", "step()"),
-        ("def pipeline(): return 3\ndef step(batch): pass", "must return an advise.Pipeline"),
+        ("def step(batch): pass", "must define loader"),
+        ("loader = [1, 2]", "must define step"),
+        ("loader = 3\ndef step(batch): pass", "loader must be an iterable of batches"),
+        ("loader = iter([1, 2])\ndef step(batch): pass", "a function that makes it anew"),
     ],
 )
 def test_a_bad_file_is_one_line(content, named, tmp_path, capsys):
     file = tmp_path / "mine.py"
     if content is not None:
         file.write_text(content)
-    assert main([f"--config={file}"]) == 1
-    error = capsys.readouterr().err.splitlines()
+    assert main([str(file)]) == 1
+    error = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("timing ")]
     assert len(error) == 1
     assert error[0].startswith("error: ")
     assert named in error[0]
 
 
-def test_the_example_is_a_pipeline_and_a_step():
-    pipeline, step = load_config(Path("experiments/examples/own_dataset.py"))
-    batches = pipeline.build(Stages("example_before_augmentation", 2, 8, 0))
-    with iterating(batches) as iterator:
-        batch = next(iterator)
-        step(batch)
-    assert batch["image"].shape == (8, 32, 32, 3)
+def test_the_example_is_a_loader_and_a_step():
+    loader, step = load_config(Path("experiments/examples/own_dataset.py"))
+    batches = iter(loader.echoed("example_before_augmentation", 2))
+    batch = next(batches)
+    step(batch)
+    batches.close()
+    assert batch["image"].shape == (32, 32, 32, 3)
     assert batch["image"].dtype == np.uint8
     assert len(set(batch["label"].tolist())) > 1
+
+
+X, Y = np.random.default_rng(0).normal(size=(2, 24, 1)).astype(np.float32)
+
+
+class Read(keras.utils.PyDataset):
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        return X[4 * index : 4 * index + 4], Y[4 * index : 4 * index + 4]
+
+
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
+@pytest.mark.parametrize("built", [False, True])
+@pytest.mark.parametrize("kind", ["arrays", "dataset", "PyDataset"])
+def test_advice_for_a_fit_leaves_the_model_as_it_was(kind, built):
+    def model():
+        keras.utils.set_random_seed(0)
+        inputs = [keras.Input((1,))] if built else []
+        layers = [keras.layers.Dense(3), keras.layers.Dropout(0.5), keras.layers.Dense(1)]
+        made = keras.Sequential([*inputs, *layers])
+        made.compile("adam", "mse")
+        return made
+
+    data = {
+        "arrays": {"x": X, "y": Y, "batch_size": 4, "shuffle": False},
+        "dataset": {"x": tf.data.Dataset.from_tensor_slices((X, Y)).batch(4)},
+        "PyDataset": {"x": Read(), "shuffle": False},
+    }[kind]
+    advised, plain = model(), model()
+    advice = advise_fit(advised, **data, epochs=3, seconds=0.02, rounds=1)
+    assert (advice.length, advice.epochs) == (6, 3)
+    if not built:
+        plain.predict(X, verbose=0)
+        for variable, value in zip(plain.variables, advised.variables, strict=True):
+            variable.assign(value)
+    for each in (advised, plain):
+        keras.utils.set_random_seed(1)
+        each.fit(**data, verbose=0, epochs=2)
+    for ours, theirs in zip(advised.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_advice_for_a_fit_without_data():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(TypeError, match="no data"):
+        advise_fit(model)

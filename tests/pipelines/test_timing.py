@@ -1,5 +1,4 @@
 import gc
-import itertools
 import weakref
 
 import numpy as np
@@ -9,11 +8,13 @@ from small_studies import tiny
 
 from experiments.protocol import trial
 from experiments.protocol.training import Training
-from pipelines.echoing.advice import timing
-from pipelines.echoing.advice.runs import Run, Watch, drive
-from pipelines.echoing.advice.timing import Seconds, Timing, measure, model_seconds, overlapping
+from pipelines.echoing.advice.timing import model_seconds
+from pipelines.echoing.tfdata import timing
 from pipelines.echoing.tfdata.datasets import iterating
+from pipelines.echoing.tfdata.loader import Pipeline
+from pipelines.echoing.tfdata.runs import Run, Watch, drive
 from pipelines.echoing.tfdata.stages import ReadCounter, Stages, build, split
+from pipelines.echoing.tfdata.timing import overlapping
 from pipelines.sources.slow import Storage, slow
 
 
@@ -22,7 +23,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now = 0.0
-        monkeypatch.setattr(timing.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr("time.perf_counter", lambda: self.now)
 
     def spend(self, seconds):
         self.now += seconds
@@ -35,19 +36,6 @@ def examples():
 def test_the_model_of_the_paper():
     assert model_seconds(6, 1, 1, 10) == model_seconds(6, 1, 6, 10) == 60
     assert model_seconds(6, 1, 7, 10) == 70
-
-
-def test_ratio_and_its_range():
-    times = Timing(Seconds(6, 5, 8), Seconds(2, 1, 4), Seconds(1, 1, 1), 0.0, 0.0)
-    assert times.ratio == 3
-    assert times.ratio_range == (5 / 4, 8)
-
-
-def test_seconds_per_batch_counts_rounds_of_equal_length(monkeypatch):
-    clock = Clock(monkeypatch)
-    costs = itertools.chain([10.0], itertools.cycle([0.5, 1.5]))
-    found = timing.seconds_per_batch(examples().batch(4), lambda batch: clock.spend(next(costs)), 4.0, 3)
-    assert found == Seconds(1.0, 1.0, 1.0)  # the slow first one is in the round that does not count
 
 
 def test_a_run_knows_its_waits(monkeypatch):
@@ -95,26 +83,17 @@ def test_what_is_upstream_of_the_echo_point():
     assert shape("batch") == (["augmented", "index"], 1)
 
 
-def test_examples_of_varying_shape_are_timed():
+def test_examples_of_varying_shape_are_timed_in_groups():
     varying = examples().map(lambda example: {"image": tf.zeros([example["index"] % 5 + 1, 3])})
-    stages = overlapping(Stages("example_before_augmentation", 2, 4, 8))
-    found = measure(
-        varying,
-        stages,
-        lambda batch: None,
-        augment=lambda dataset: dataset.map(lambda example: {"image": example["image"][:1]}),
-        seconds=0.01,
-        rounds=1,
-    )
-    assert found.upstream.mean > 0
+    groups = iter(timing.upstream_batches(varying, Stages("example_before_augmentation", 2, 4, 8)))
+    assert [len(image["image"]) for image in next(groups)] == [1, 2, 3, 4]
+    groups.close()
     with iterating(Watch().watch(varying.take(7), 4)) as items:
         assert len(list(items)) == 7
 
 
-def test_a_pipeline_that_ends_while_it_is_timed_is_an_error():
-    with pytest.raises(ValueError, match="repeat"):
-        timing.seconds_per_batch(tf.data.Dataset.range(12).batch(4), None, 1.0, 1)
-    with pytest.raises(ValueError, match="repeat"):
+def test_a_dataset_without_items_cannot_be_held():
+    with pytest.raises(ValueError, match="no items"):
         timing.hold(tf.data.Dataset.range(0), 4)
 
 
@@ -168,15 +147,14 @@ def test_the_watch_passes_items_and_notes_each_chunk():
     assert (np.diff(watch.spans.ravel()) >= 0).all()
 
 
-def test_measure_takes_each_side_alone():
-    """Upstream is drained without steps; the steps see batches of the few examples that were held."""
-    counter, seen = ReadCounter(), []
-    stages = overlapping(Stages("example", 2, 4, 8))
-    found = measure(
-        counter.count(examples(), chunk=1), stages, lambda batch: seen.append(batch["index"]), seconds=0.01, rounds=2
-    )
-    assert set(np.concatenate(seen)) <= set(range(timing.HELD_BATCHES * 4))
-    assert all(s.low <= s.mean <= s.high and s.low > 0 for s in (found.upstream, found.downstream, found.step))
+def test_behind_the_echo_point_there_are_few_items():
+    """What is timed there is not held up by reading."""
+    counter = ReadCounter()
+    behind = iter(Pipeline(counter.count(examples(), chunk=1), 4, 8).downstream("example"))
+    seen = np.concatenate([next(behind)["index"] for _ in range(50)])
+    behind.close()
+    assert set(seen) == set(range(timing.HELD_BATCHES * 4))
+    assert counter.examples == timing.HELD_BATCHES * 4
 
 
 def test_a_timed_run_takes_the_updates_of_the_trial():

@@ -1,228 +1,272 @@
-"""What to advise from what was measured: where to echo, which e to try, and when not to."""
+"""What to advise from what was measured: whether to echo, where, which e to try, and what to do before it."""
 
-from collections.abc import Sequence
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from functools import partial
+from itertools import cycle
+from statistics import median
+from typing import Any
 
-import tensorflow as tf
-
-from ..tfdata.stages import Stages, Transform, split
-from . import worth
-from .timing import Step, Timing, measure, model_seconds, overlapping, seconds_per_batch
+from ..iterables import leaves
+from . import report, worth
+from .loaders import HELD_BATCHES, Loader, as_loader, held
+from .timing import PipelineEnded, Seconds, Step, Timing, seconds_per_batch, step_seconds
 from .worth import Worth
 
 WORTHWHILE_RATIO = 1.1
 """Below this R there is next to no idle time to fill, and R is not measured more exactly than that."""
 
-TIMED_BUFFER_BATCHES = 16
-"""A shuffle buffer of more batches than this is timed as one of so many: it costs the same once it is full."""
+WORTHWHILE_SPEEDUP = 1.05
+"""What a remedy, or echoing, has to promise."""
 
-PLACES = {
-    "example": "behind reading, before the shuffle buffer",
-    "example_before_augmentation": "behind reading and decoding, before the shuffle buffer and augmentation",
-    "example_after_augmentation": "behind augmentation, before the shuffle buffer",
-    "batch": "behind batching",
-}
-
-
-@dataclass(frozen=True)
-class Pipeline:
-    """A training pipeline in the parts that echoing can be inserted between.
-
-    `examples`: read and decoded, endless. `augment`: the stage that augments them, dataset to dataset, None if there
-    is none. `shuffle_buffer` counts examples. `run_as` sets the options of every dataset that is timed; by default
-    they are the examples' own, and TensorFlow's where those say nothing.
-    """
-
-    examples: tf.data.Dataset
-    batch_size: int
-    shuffle_buffer: int
-    augment: Transform | None = None
-    run_as: Transform = lambda dataset: dataset
-
-    @property
-    def variants(self) -> tuple[str, ...]:
-        """The places to echo at."""
-        if self.augment is None:
-            return ("example", "batch")
-        return ("example_before_augmentation", "example_after_augmentation", "batch")
-
-    def build(self, stages: Stages, seed: int = 0) -> tf.data.Dataset:
-        """The pipeline's batches with these stages."""
-        upstream, downstream = split(stages, seed=seed, augment=self.augmented, run_as=self.run_as)
-        return downstream(upstream(self.examples))
-
-    def timed(self, variant: str, echo_factor: float) -> Stages:
-        """The stages to time it with, both sides of the echo point working at the same time."""
-        buffer = min(self.shuffle_buffer, TIMED_BUFFER_BATCHES * self.batch_size)
-        return overlapping(Stages(variant, echo_factor, self.batch_size, buffer))
-
-    def augmented(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
-        """The augmentation stage, if there is one."""
-        return dataset if self.augment is None else self.augment(dataset)
+CACHED_SHARE = 0.5
+"""The share of the machine's memory that a cached data set may take."""
 
 
 @dataclass(frozen=True)
 class Choice:
     """One place to echo at, with the factor to try there, 1 for none, and what that would give.
 
-    `ideal_speedup`: training time now over training time then, if echoed data were as good as fresh. `likely`: the
-    same by each workload's results for this place.
+    `step_seconds`: what a step is expected to take then, waiting included. `likely`: by each workload's results for
+    this place, training time to the target without echoing over that with it. `free_factor`: the largest e that costs
+    no time; `ceiling`: the largest that results agree is of use there. `code`: how to insert the echo.
     """
 
-    variant: str
+    place: str
     timing: Timing
     echo_factor: float
-    ideal_speedup: float
+    free_factor: float
+    ceiling: float
+    step_seconds: float
     likely: tuple[tuple[Worth, float], ...]
+    code: str
 
     @property
     def promise(self) -> float:
-        """The speed-up to rank places by: the mean of the likely ones, the ideal one where no result is known."""
-        return fmean(speedup for _, speedup in self.likely) if self.likely else self.ideal_speedup
+        """The median of the likely speed-ups; where no result is known, as if echoed data were as good as fresh."""
+        return median(speedup for _, speedup in self.likely) if self.likely else self.echo_factor
+
+    @property
+    def promise_range(self) -> tuple[float, float]:
+        """The least and the most of the likely speed-ups."""
+        speedups = [speedup for _, speedup in self.likely] or [self.promise]
+        return min(speedups), max(speedups)
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """Something cheaper than echoing: what it is, seconds a step with it, and bytes of memory where it takes much."""
+
+    what: str
+    seconds: Seconds
+    bytes: float = 0
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What was measured and what follows from it, the most promising place first; as text it is the report."""
+    """What was measured and what follows from it; as text it is the report.
 
+    `now`: seconds a step takes as it is, waiting included; `read`: a batch, with nothing behind the loader; `step`:
+    the step alone. `remedies`: what was tried before echoing, the fastest first. `choices`: places to echo at, the most
+    promising first, in the loader with the first of the remedies, if that pays.
+    """
+
+    now: Seconds
+    read: Seconds
+    step: Seconds
+    remedies: tuple[Remedy, ...]
     choices: tuple[Choice, ...]
+    batch_bytes: float
+    length: int | None
+    buffer: int
+    memory: float
+    epochs: float | None
+
+    @property
+    def ratio(self) -> float:
+        """R = t_upstream / t_downstream of the loader as it is, at the batch place."""
+        return self.read.mean / self.step.mean
+
+    @property
+    def remedy(self) -> Remedy | None:
+        """What to do first, None if nothing that is cheaper than echoing would help."""
+        first = self.remedies[0] if self.remedies else None
+        return first if first and self.now.mean / first.seconds.mean >= WORTHWHILE_SPEEDUP else None
 
     @property
     def best(self) -> Choice | None:
-        """What to try first, None if echoing would not help."""
+        """Where to echo and how often, None if echoing would not help."""
         first = self.choices[0]
-        return first if first.echo_factor > 1 and first.promise > 1 else None
+        return first if first.echo_factor > 1 and first.promise >= WORTHWHILE_SPEEDUP else None
+
+    @property
+    def cached(self) -> Remedy | None:
+        """Keeping the data set in memory, None if it does not fit or its length is unknown."""
+        size = self.batch_bytes * (self.length or 0)
+        if not 0 < size <= CACHED_SHARE * self.memory or self.step.mean * WORTHWHILE_SPEEDUP > self.now.mean:
+            return None
+        return Remedy("cache the data set in memory", self.step, size)
 
     def __str__(self) -> str:
-        return "\n".join([*_measurements(self.choices), "", *_conclusion(self.choices)])
+        return report.text(self)
+
+    def to_json(self) -> str:
+        """The measurements, the choices and the first sentence as JSON."""
+        fields = dataclasses.asdict(self)
+        best = self.choices.index(self.best) if self.best else None
+        return json.dumps({"summary": report.summary(self), "best": best, "ratio": self.ratio, **fields}, indent=2)
 
 
 def advise(
-    pipeline: Pipeline,
+    loader: Any,
     step: Step,
     *,
-    seconds: float = 0.3,
+    alternatives: Mapping[str, Any] | None = None,
+    epochs: float | None = None,
+    seconds: float = 0.5,
     rounds: int = 3,
     known: Sequence[Worth] | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> Advice:
     """Measures R at each place where echoing could be inserted (sections 2 and 3.2) and says what to try.
 
     Args:
-      pipeline: the pipeline, in parts.
-      step: takes a batch and returns when its SGD step is done.
-      seconds: length of one round of one measurement; four measurements and some more of `rounds` + 1 each a place.
+      loader: an iterable of batches, or a function that makes one anew; a `Pipeline`, of this package or of
+        `echoing.tfdata.loader`, which names its stages.
+      step: takes a batch and one SGD step on it; see `timing.Step`. It really trains: hand over a copy of what it
+        changes, or save that before.
+      alternatives: other loaders of the same batches to be tried before echoing, each under what it does.
+      epochs: how many training takes today, so that no e leaves a part of the data set unread.
+      seconds: length of one round of one measurement, of which `rounds` + 1 are taken; there are four to ten.
       rounds: rounds that count.
       known: what echoed examples were worth where that was measured; by default in the paper and in our searches.
+      progress: receives a line before each measurement; by default it is printed to standard error.
+
+    Raises:
+      NotALoader: `loader` is neither iterable nor a function.
+      PipelineEnded: the loader gives too little to be timed, and cannot be read again.
     """
+    say = progress or (lambda line: print(line, file=sys.stderr, flush=True))
+    results = worth.load() if known is None else known
+    plain = as_loader(loader)
+
+    def timed(what: str, batches: Any, with_step: Step | None = None) -> Seconds:
+        say(f"timing {what} ...")
+        return seconds_per_batch(batches, with_step, seconds, rounds)
+
+    say("timing the step alone ...")
+    kept = held(plain.batches(), HELD_BATCHES)
+    if not kept:
+        raise PipelineEnded("the pipeline gives no batches")
+    alone = step_seconds(cycle(kept), step, seconds, rounds)  # first, so that its code is compiled
+    now = timed("training as it is", plain.batches(), step)
+    read = timed("the loader alone", plain.batches())
+    tried: list[tuple[Remedy, Loader]] = []
+    if now.mean / alone.mean >= WORTHWHILE_SPEEDUP:
+        others = {**plain.remedies(), **{what: as_loader(other) for what, other in (alternatives or {}).items()}}
+        for what, other in others.items():
+            tried.append((Remedy(what, timed(what, other.batches(), step)), other))
+        tried.sort(key=lambda pair: pair[0].seconds.mean)
+    pays = bool(tried) and now.mean / tried[0][0].seconds.mean >= WORTHWHILE_SPEEDUP
+    source, per_step = (tried[0][1], tried[0][0].seconds) if pays else (plain, now)
+
     choices = []
-    for variant in pipeline.variants:
-        stages = pipeline.timed(variant, 2)
-        timing = measure(
-            pipeline.examples,
-            stages,
-            step,
-            augment=pipeline.augmented,
-            run_as=pipeline.run_as,
-            seconds=seconds,
-            rounds=rounds,
-        )
-        choices.append(choose(variant, timing, worth.load() if known is None else known))
-    return Advice(tuple(sorted(choices, key=lambda choice: (choice.echo_factor > 1, choice.promise), reverse=True)))
+    for place in source.places:
+        upstream = timed(f"what is in front of the place {place}", source.upstream(place))
+        downstream = timed(f"what is behind the place {place}", source.downstream(place), step)
+        timing = Timing(upstream, downstream, alone)
+        choices.append(choose(place, timing, per_step.mean, results, epochs, partial(source.code, place)))
+    choices.sort(key=lambda choice: (choice.echo_factor > 1, choice.promise), reverse=True)
+    return Advice(
+        now,
+        read,
+        alone,
+        tuple(remedy for remedy, _ in tried),
+        tuple(choices),
+        sum(map(_bytes, kept)) / len(kept),
+        plain.length,
+        plain.buffer,
+        _memory(),
+        epochs,
+    )
 
 
-def choose(variant: str, timing: Timing, known: Sequence[Worth]) -> Choice:
-    """The factor to try at one place: e = R, which the paper recommends, to one decimal, rounded down.
+def choose(
+    place: str,
+    timing: Timing,
+    per_step: float,
+    known: Sequence[Worth],
+    epochs: float | None = None,
+    code: Callable[[float], str] = lambda e: "",
+) -> Choice:
+    """The factor to try at one place: e = R, which the paper recommends, rounded down.
 
-    It is never larger than any of which a result is known for this place.
+    It is no larger than any that was of use in all results which go beyond it, nor so large that training ends within
+    the first epoch of fresh data where it took more. `per_step` is what a step takes without echoing, waiting included.
     """
-    if timing.ratio < WORTHWHILE_RATIO:
-        return Choice(variant, timing, 1.0, 1.0, ())
-    tried = [result.echo_factor for result in known if result.variant == variant]
-    factor = min([int(timing.ratio * 10) / 10, *([max(tried)] if tried else [])])
     upstream, downstream = timing.upstream.mean, timing.downstream.mean
+    together = _unhidden(upstream, downstream, per_step)
 
-    def speedup(echo_factor: float, share: float) -> float:
-        now = model_seconds(upstream, downstream, 1, 1)
-        return now / model_seconds(upstream, downstream, echo_factor, share)
+    def step_at(e: float) -> float:
+        longer, shorter = max(upstream, e * downstream), min(upstream, e * downstream)
+        return (longer + together * shorter) / e
 
-    likely = tuple((w, speedup(w.echo_factor, w.share)) for w in worth.at(known, variant, factor))
-    return Choice(variant, timing, factor, speedup(factor, 1 / factor), likely)
+    def likely(e: float) -> tuple[tuple[Worth, float], ...]:
+        found = worth.at(known, place, e)
+        return tuple((w, per_step / (e * step_at(e) * w.share)) for w in found)
+
+    free = max(1.0, round_down(timing.ratio))
+    ceiling = worth.ceiling(known, place)
+    factor = min(free, ceiling)
+    while factor > 1 and epochs is not None and epochs > 1 and _least_share(known, place, factor) * epochs < 1:
+        factor = max(1.0, round_down(factor / 1.1))
+    if timing.ratio < WORTHWHILE_RATIO or factor <= 1:
+        return Choice(place, timing, 1.0, free, ceiling, per_step, (), "")
+    return Choice(place, timing, factor, free, ceiling, step_at(factor), likely(factor), code(factor))
 
 
-def confirm(pipeline: Pipeline, step: Step, choice: Choice, seconds: float = 2.0) -> tuple[float, float]:
-    """Times the pipeline without echoing and as `choice` suggests: seconds for each SGD step, both reading ahead."""
-    now, then = pipeline.timed("baseline", 1), pipeline.timed(choice.variant, choice.echo_factor)
-    before, after = (seconds_per_batch(pipeline.build(stages), step, seconds, 3).mean for stages in (now, then))
+def round_down(e: float) -> float:
+    """To whole numbers from 4 on, else to one decimal."""
+    return float(int(e)) if e >= 4 else int(round(e * 10, 6)) / 10
+
+
+def _unhidden(upstream: float, downstream: float, per_step: float) -> float:
+    """The share of the faster side's time that the slower one does not hide, as one step without echoing shows it."""
+    share = (per_step - max(upstream, downstream)) / min(upstream, downstream)
+    return min(1.0, max(0.0, share))
+
+
+def _least_share(known: Sequence[Worth], place: str, e: float) -> float:
+    return min((w.share for w in worth.at(known, place, e)), default=1 / e)
+
+
+def confirm(loader: Any, step: Step, advice: Advice, seconds: float = 2.0, rounds: int = 3) -> tuple[float, float]:
+    """Times the loader as it is and as `advice` suggests: seconds a step, waiting included.
+
+    Raises:
+      ValueError: it does not advise to echo.
+      KeyError: it suggests one of the `alternatives` first, which are not known here.
+    """
+    if advice.best is None:
+        raise ValueError("the advice is not to echo, so there is nothing to confirm")
+    plain = as_loader(loader)
+    source = plain.remedies()[advice.remedy.what] if advice.remedy else plain
+    before = seconds_per_batch(plain.batches(), step, seconds, rounds).mean
+    after = seconds_per_batch(source.echoed(advice.best.place, advice.best.echo_factor), step, seconds, rounds).mean
     return before, after
 
 
-def _milliseconds(seconds: float) -> str:
-    return f"{seconds * 1e3:.2f}"
+def _bytes(batch: Any) -> float:
+    return float(sum(getattr(leaf, "nbytes", 0) or sys.getsizeof(leaf) for leaf in leaves(batch)))
 
 
-def _measurements(choices: Sequence[Choice]) -> list[str]:
-    lines = [
-        f"{'milliseconds a batch, echo at':32}{'upstream':>10}{'downstream':>12}{'step':>8}"
-        f"{'echo':>8}{'shuffle':>9}{'R':>8}{'lowest - highest':>20}"
-    ]
-    for choice in sorted(choices, key=lambda choice: list(PLACES).index(choice.variant)):
-        timing, (low, high) = choice.timing, choice.timing.ratio_range
-        sides = [_milliseconds(side.mean) for side in (timing.upstream, timing.downstream, timing.step)]
-        lines.append(
-            "{:32}{:>10}{:>12}{:>8}".format(choice.variant, *sides)
-            + f"{_milliseconds(timing.echo):>8}{_milliseconds(timing.shuffle):>9}"
-            + f"{timing.ratio:8.2f}{f'{low:.2f} - {high:.2f}':>20}"
-        )
-    return lines
-
-
-def _conclusion(choices: Sequence[Choice]) -> list[str]:
-    best = choices[0]
-    if best.echo_factor == 1:
-        return [
-            "Do not echo: R is about 1 or below at every place, so the SGD step and the stages that echoing would",
-            "repeat are the bottleneck. Speed those up first.",
-        ]
-    if best.promise <= 1:
-        return [
-            "Do not echo: what is behind upstream idles, but where this has been tried echoed data were of no use.",
-            *_known(best),
-        ]
-    timing = best.timing
-    idle = 1 - timing.downstream.mean / timing.upstream.mean
-    lines = [
-        f"The bottleneck is upstream: what is behind it idles {idle:.0%} of the time, seen from the place to echo at.",
-        f"Echo {PLACES[best.variant]} ({best.variant}), e = {best.echo_factor:g}.",
-        f"Were echoed data as good as fresh, training would take 1/{best.ideal_speedup:.2f} of its time "
-        f"({1 - 1 / best.ideal_speedup:.0%} less).",
-    ]
-    if best.echo_factor < int(timing.ratio * 10) / 10:
-        lines.append(f"e = R would be {timing.ratio:.1f}; nothing is known of e above {best.echo_factor:g} there.")
-    lines += _known(best)
-    half = f" Try also e = {best.echo_factor / 2:g}." if best.echo_factor >= 2 else ""
-    lines.append(f"Tune the learning rate again: the best one changes with e.{half} e above R costs time.")
-    refused = [choice.variant for choice in choices if choice.echo_factor == 1]
-    return lines + [f"Not at {variant}: R is about 1 or below there." for variant in refused]
-
-
-def _known(choice: Choice) -> list[str]:
-    lines = ["What has been measured elsewhere, between the echo factors tried there:"] if choice.likely else []
-    for known, speedup in choice.likely:
-        lines.append(
-            f"  {known.workload} ({known.source}): {known.share:.2f} of the fresh examples at "
-            f"e = {known.echo_factor:g}, so {speedup:.2f} times as fast"
-        )
-    return lines
-
-
-def report(pipeline: Pipeline, step: Step, confirming: bool) -> None:
-    """Prints the advice, and its confirmation if asked for."""
-    advice = advise(pipeline, step)
-    print(advice)
-    if confirming and advice.best is not None:
-        before, after = confirm(pipeline, step, advice.best)
-        print(
-            f"confirmed by timing: {_milliseconds(before)} ms an SGD step now, {_milliseconds(after)} ms with the "
-            f"echo; {before / after:.2f} times as many steps a second, {advice.best.ideal_speedup:.2f} predicted"
-        )
+def _memory() -> float:
+    """Bytes of the machine, 0 where the system does not say."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return 0.0

@@ -1,26 +1,24 @@
-"""Where a pipeline's time goes: t_upstream, t_downstream, their ratio R, and how busy each side is (section 2).
+"""Where the time of a training run goes: t_upstream, t_downstream and their ratio R (section 2). Needs NumPy alone.
 
-The paper's model of a training run that overlaps both sides: max(t_upstream, e * t_downstream) seconds for each
-upstream batch, so that echoing is free up to e = R = t_upstream / t_downstream.
+The paper's model of a run that overlaps both sides: max(t_upstream, e * t_downstream) seconds for each upstream batch,
+so that echoing is free up to e = R = t_upstream / t_downstream.
 """
 
-import dataclasses
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import tensorflow as tf
-
-from ..tfdata.datasets import as_set, iterating
-from ..tfdata.echo import CHUNK, has_fixed_shapes
-from ..tfdata.stages import Stages, Transform, split
+from ..iterables import duplicate
 
 Step = Callable[[Any], object]
-"""Takes one SGD step on a batch of NumPy arrays and returns when it is done."""
+"""Takes one SGD step on a batch and returns when it is done, or returns JAX arrays, which are waited for; so is PyTorch
+on a GPU."""
 
-HELD_BATCHES = 4
-"""Upstream batches kept in memory to time the stages after the echo point on."""
+MOST_SECONDS = 10.0
+"""No further round of a measurement begins after so long."""
 
 
 class PipelineEnded(ValueError):
@@ -38,18 +36,15 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Timing:
-    """What one pipeline's stages take, in seconds a batch.
+    """What a pipeline's two sides take, in seconds a batch.
 
     `upstream`: the stages before the echo point, for one upstream batch. `downstream`: those after it and the SGD
-    step, for one batch of the step; `step`: the step alone. `echo` and `shuffle`: what these two stages add to each
-    batch where nothing overlaps; they are part of `downstream` as far as the step does not hide them.
+    step, for one batch of the step; `step`: the step alone.
     """
 
     upstream: Seconds
     downstream: Seconds
     step: Seconds
-    echo: float
-    shuffle: float
 
     @property
     def ratio(self) -> float:
@@ -62,131 +57,96 @@ class Timing:
         return self.upstream.low / self.downstream.high, self.upstream.high / self.downstream.low
 
 
-def overlapping(stages: Stages) -> Stages:
-    """The same stages, but those on both sides of the echo point work at the same time, as the model assumes."""
-    read_ahead = 2 if stages.variant == "batch" else 2 * max(CHUNK, stages.batch_size)
-    return dataclasses.replace(stages, read_ahead=read_ahead)
-
-
 def model_seconds(upstream: float, downstream: float, echo_factor: float, upstream_batches: float) -> float:
     """Training time by the paper's model (section 2), of seconds a batch on either side."""
     return max(upstream, echo_factor * downstream) * upstream_batches
 
 
-def measure(
-    examples: tf.data.Dataset,
-    stages: Stages,
-    step: Step,
-    *,
-    augment: Transform = lambda dataset: dataset,
-    run_as: Transform = as_set,
-    seed: int = 0,
-    seconds: float = 1.0,
-    rounds: int = 5,
-) -> Timing:
-    """Times the stages before the echo point, with nothing behind them, and those after it on data already there.
+def seconds_per_batch(batches: Iterable[Any], step: Step | None, seconds: float, rounds: int) -> Seconds:
+    """Times reading batches, and taking a step on each if there is one.
 
     Args:
-      examples: what the source reads, endlessly.
-      stages: the pipeline; `augment` and `run_as` as `stages.split` takes them.
-      step: takes a batch and returns when its SGD step is done.
-      seed: of the pipeline.
+      batches: what is read.
+      step: what is done with each.
       seconds: length of a round; one round before them, in which buffers fill and code is compiled, does not count.
       rounds: how many.
-    """
-    upstream = split(stages, seed=seed, augment=augment)[0]
-    upstream_seconds = _upstream_seconds(run_as(upstream(examples)), stages, seconds, rounds)
-    after = after_echo(examples, stages, augment=augment, seed=seed, run_as=run_as)
-    in_turns = dataclasses.replace(stages, read_ahead=0, prefetch=0)
-
-    def drained(**changes: Any) -> float:
-        return seconds_per_batch(after(dataclasses.replace(in_turns, **changes)), None, seconds / 2, rounds).mean
-
-    neither = drained(echo_factor=1, shuffle_buffer=0, repeated_batch_buffer=0)
-    echoed = drained(shuffle_buffer=0, repeated_batch_buffer=0)
-    everything = drained()
-    with iterating(after(stages)) as iterator:
-        batch = _wanted(iterator)
-    return Timing(
-        upstream=upstream_seconds,
-        downstream=seconds_per_batch(after(stages), step, seconds, rounds),
-        step=seconds_per_batch(tf.data.Dataset.from_tensors(batch).cache().repeat(), step, seconds, rounds),
-        echo=echoed - neither,
-        shuffle=everything - echoed,
-    )
-
-
-def _upstream_seconds(items: tf.data.Dataset, stages: Stages, seconds: float, rounds: int) -> Seconds:
-    """Times what passes the echo point, a batch of it; examples of varying shape do not wait in one tensor."""
-    if stages.variant == "batch":
-        return seconds_per_batch(items, None, seconds, rounds)
-    if has_fixed_shapes(items):
-        return seconds_per_batch(items.batch(stages.batch_size), None, seconds, rounds)
-    return seconds_per_batch(items, None, seconds, rounds, items_a_batch=stages.batch_size)
-
-
-def downstream_seconds(
-    examples: tf.data.Dataset,
-    stages: Stages,
-    step: Step,
-    *,
-    augment: Transform = lambda dataset: dataset,
-    seed: int = 0,
-    seconds: float = 1.0,
-    rounds: int = 5,
-) -> Seconds:
-    """t_downstream alone, as `measure` times it; for a source whose speed is yet to be set."""
-    return seconds_per_batch(after_echo(examples, stages, augment=augment, seed=seed)(stages), step, seconds, rounds)
-
-
-def after_echo(
-    examples: tf.data.Dataset, stages: Stages, *, augment: Transform, seed: int, run_as: Transform = as_set
-) -> Callable[[Stages], tf.data.Dataset]:
-    """Reads a few upstream batches and returns a function that makes the pipeline behind them, endless.
-
-    The function takes the pipeline's settings, which may differ from `stages` in what comes after the echo point.
-    """
-    upstream = split(stages, seed=seed, augment=augment)[0]
-    held = hold(upstream(examples), HELD_BATCHES * (1 if stages.variant == "batch" else stages.batch_size))
-    return lambda changed: split(changed, seed=seed, augment=augment, run_as=run_as)[1](held)
-
-
-def hold(items: tf.data.Dataset, count: int) -> tf.data.Dataset:
-    """Reads `count` items now and yields them endlessly from memory."""
-    held = items.take(count).cache().repeat()
-    with iterating(held) as iterator:
-        for _ in range(count + 1):  # TensorFlow keeps what it has read once it has met the end
-            _wanted(iterator)
-    return held
-
-
-def seconds_per_batch(
-    batches: tf.data.Dataset, step: Step | None, seconds: float, rounds: int, *, items_a_batch: int = 1
-) -> Seconds:
-    """Times reading batches, `items_a_batch` items of the dataset each, and taking a step on each if there is one.
 
     Raises:
-      PipelineEnded: the dataset ends.
+      PipelineEnded: there are no more.
     """
-    taken = []
-    with iterating(batches) as iterator:
-        for number in range(rounds + 1):
-            count, started = 0, time.perf_counter()
-            while count == 0 or time.perf_counter() - started < seconds:
-                for _ in range(items_a_batch):
-                    batch = _wanted(iterator)
-                if step is not None:
-                    step(batch)
-                count += 1
-            if number:
-                taken.append((time.perf_counter() - started, count))
+    with _opened(batches) as iterator:
+        return _averaged(_durations(iterator, step), seconds, rounds)
+
+
+def step_seconds(held: Iterable[Any], step: Step, seconds: float, rounds: int) -> Seconds:
+    """Times the step alone, each time on a copy of a batch of `held`, an endless iterable, since it may change it."""
+
+    def durations() -> Iterator[float]:
+        for batch in held:
+            copy = duplicate(batch)
+            started = time.perf_counter()
+            _take(step, copy)
+            yield time.perf_counter() - started
+
+    return _averaged(durations(), seconds, rounds)
+
+
+def _durations(iterator: Iterator[Any], step: Step | None) -> Iterator[float]:
+    started = time.perf_counter()
+    for batch in iterator:
+        if step is not None:
+            _take(step, batch)
+        done = time.perf_counter()
+        yield done - started
+        started = done
+
+
+def _averaged(durations: Iterator[float], seconds: float, rounds: int) -> Seconds:
+    taken: list[tuple[float, int]] = []
+    for number in range(rounds + 1):
+        if number > 1 and sum(elapsed for elapsed, _ in taken) > MOST_SECONDS:
+            break
+        count, elapsed = 0, 0.0
+        while count == 0 or elapsed < seconds:
+            elapsed += _wanted(durations)
+            count += 1
+        if number:
+            taken.append((elapsed, count))
     each = [elapsed / count for elapsed, count in taken]
     mean = sum(elapsed for elapsed, _ in taken) / sum(count for _, count in taken)
     return Seconds(mean, min(each), max(each))
 
 
-def _wanted(iterator: Iterator[Any]) -> Any:
+def _wanted(durations: Iterator[float]) -> float:
     try:
-        return next(iterator)
+        return next(durations)
     except StopIteration:
         raise PipelineEnded("the pipeline ended while it was timed; make it endless: dataset.repeat()") from None
+
+
+@contextmanager
+def _opened(batches: Iterable[Any]) -> Iterator[Iterator[Any]]:
+    iterator = iter(batches)
+    try:
+        yield iterator
+    finally:
+        close = getattr(iterator, "close", None)
+        if iterator is not batches and close is not None:
+            close()
+
+
+def _take(step: Step, batch: Any) -> None:
+    _wait_for(step(batch))
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def _wait_for(result: Any) -> None:
+    if isinstance(result, dict):
+        result = list(result.values())
+    if isinstance(result, (list, tuple)):
+        for part in result:
+            _wait_for(part)
+    elif callable(wait := getattr(result, "block_until_ready", None)):
+        wait()

@@ -53,3 +53,18 @@ def at(worths: Iterable[Worth], variant: str, echo_factor: float) -> list[Worth]
         share = math.exp(np.interp(math.log(factor), np.log(factors), np.log([shares[f] for f in factors])))
         found.append(Worth(source, workload, variant, factor, share))
     return found
+
+
+def ceiling(worths: Iterable[Worth], variant: str) -> float:
+    """The largest factor that is of use by every result at this place that goes on beyond e = 2; infinite without any.
+
+    In the paper's Figure 5 training needs the fewest fresh examples at e = 4, and more of them beyond it, while in our
+    small one it still needs fewer at e = 16; the ceiling is the lowest, 4. Where no result goes beyond e = 2, it is 2.
+    """
+    tried: dict[tuple[str, str], list[Worth]] = {}
+    for worth in worths:
+        if worth.variant == variant:
+            tried.setdefault((worth.source, worth.workload), []).append(worth)
+    largest = {key: max(result.echo_factor for result in results) for key, results in tried.items()}
+    best = [min(tried[key], key=lambda w: w.share).echo_factor for key in tried if largest[key] > 2]
+    return min(best or largest.values(), default=math.inf)

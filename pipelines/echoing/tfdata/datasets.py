@@ -46,6 +46,12 @@ def iterating(dataset: tf.data.Dataset) -> Iterator[Iterator[Any]]:
         holder.clear()
 
 
+def numpy_items(dataset: tf.data.Dataset) -> Iterator[Any]:
+    """The items as NumPy arrays, from the start; to be closed, as the block of `iterating` has to end."""
+    with iterating(dataset) as iterator:
+        yield from iterator
+
+
 class _Borrowed(Iterator[Any]):
     """An iterator that its context manager can take back."""
 

@@ -121,24 +121,29 @@ def in_chunks(augment: Augment | None, seed: int) -> Transform:
 
 
 def split(
-    stages: Stages, *, seed: int, augment: Transform, run_as: Transform | None = None
+    stages: Stages,
+    *,
+    seed: int,
+    augment: Transform,
+    run_as: Transform | None = None,
+    batched: Transform | None = None,
 ) -> tuple[Transform, Transform]:
     """The pipeline in two: from examples to the echo point, and from there, the echo included, to batches.
 
     What passes the echo point is batches for the variant `batch`, else examples. The baseline, which has no echo
-    point, is split where reading ends. `run_as` sets the options of the whole, `as_set` by default.
+    point, is split where reading ends. `run_as` sets the options of the whole, `as_set` by default. `batched` makes
+    the batches, of the size that `stages` says by default.
     """
     factor = stages.echo_factor
 
     def shuffled(dataset: tf.data.Dataset, buffer: int) -> tf.data.Dataset:
         return dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=False) if buffer else dataset
 
-    def batched(dataset: tf.data.Dataset) -> tf.data.Dataset:
-        return dataset.batch(stages.batch_size, drop_remainder=True)
+    in_batches = batched or (lambda dataset: dataset.batch(stages.batch_size, drop_remainder=True))
 
     def upstream(examples: tf.data.Dataset) -> tf.data.Dataset:
         if stages.variant == "batch":
-            return batched(augment(shuffled(examples, stages.shuffle_buffer)))
+            return in_batches(augment(shuffled(examples, stages.shuffle_buffer)))
         return augment(examples) if stages.variant == "example_after_augmentation" else examples
 
     def downstream(items: tf.data.Dataset) -> tf.data.Dataset:
@@ -147,9 +152,9 @@ def split(
         if stages.variant == "batch":
             batches = shuffled(echo(items, factor, seed=seed, chunk=1), stages.repeated_batch_buffer)
         elif stages.variant == "example_after_augmentation":
-            batches = batched(shuffled(echo(items, factor, seed=seed), stages.shuffle_buffer))
+            batches = in_batches(shuffled(echo(items, factor, seed=seed), stages.shuffle_buffer))
         else:
-            batches = batched(augment(shuffled(echo(items, factor, seed=seed), stages.shuffle_buffer)))
+            batches = in_batches(augment(shuffled(echo(items, factor, seed=seed), stages.shuffle_buffer)))
         return (run_as or as_set)(batches.prefetch(stages.prefetch) if stages.prefetch else batches)
 
     return upstream, downstream

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from ..tfdata.datasets import iterating
-from ..tfdata.echo import has_fixed_shapes
-from ..tfdata.stages import Example
-from .timing import Step
+from ..advice.timing import Step
+from .datasets import iterating
+from .echo import has_fixed_shapes
+from .stages import Example
 
 
 @dataclass(frozen=True)
