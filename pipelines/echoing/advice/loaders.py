@@ -30,6 +30,10 @@ TIMED_THREADS = 8
 """Threads that reading in parallel is timed with."""
 
 
+AHEAD = "read ahead in a thread: {0} = prefetch({0})  # from echoing import prefetch"
+IN_THREADS = f"read in {TIMED_THREADS} threads: ThreadPoolExecutor({TIMED_THREADS}), with a few items submitted ahead"
+
+
 class NotALoader(TypeError):
     """What was handed over gives no batches."""
 
@@ -149,7 +153,7 @@ class Batches:
     def remedies(self) -> Mapping[str, Loader]:
         """See Loader."""
         ahead = replace(self, make=lambda: prefetch(self.make()), name=f"prefetch({self.name})")
-        return {"read ahead in a thread: loader = prefetch(loader)  # from echoing import prefetch": ahead}
+        return {AHEAD.format("loader"): ahead}
 
 
 def held(items: Iterable[Any], count: int) -> list[Any]:
@@ -241,16 +245,9 @@ class Pipeline:
 
     def remedies(self) -> Mapping[str, Loader]:
         """See Loader."""
-        found: dict[str, Loader] = {
-            "read ahead in a thread: batches = prefetch(batches)  # from echoing import prefetch": replace(
-                self, ahead=True
-            )
-        }
+        found: dict[str, Loader] = {AHEAD.format("batches"): replace(self, ahead=True)}
         if self.read is not None and not self.threads:
-            parallel = replace(self, threads=TIMED_THREADS, ahead=True)
-            found[
-                f"read in {TIMED_THREADS} threads: ThreadPoolExecutor({TIMED_THREADS}), with a few items submitted ahead"
-            ] = parallel
+            found[IN_THREADS] = replace(self, threads=TIMED_THREADS, ahead=True)
         return found
 
     @property

@@ -100,9 +100,9 @@ class Pipeline:
         """See Loader."""
         if place == "batch":
             return f"dataset = echo(dataset.batch(...), {e:g}, seed=0, chunk=1)  # from echoing.tfdata.echo import echo"
-        behind = {"example_after_augmentation": "dataset.map(augment)"}.get(place, "dataset.map(read)")
+        behind = {"example_after_augmentation": "augment(examples)"}.get(place, "examples")
         return (
-            f"dataset = echo({behind}, {e:g}, seed=0).shuffle({round(e * self.shuffle_buffer)})"
+            f"examples = echo({behind}, {e:g}, seed=0).shuffle({round(e * self.shuffle_buffer)})"
             "  # from echoing.tfdata.echo import echo"
         )
 
