@@ -7,6 +7,7 @@ or a whole batch.
 import math
 import numbers
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -15,7 +16,10 @@ CHUNK = 128
 """Items repeated at a time. More cost less an item, but come in bursts: what follows gets e times as many at once."""
 
 SMALL_BYTES = 2**16
-"""Items whose copies take more are repeated one by one, so that only the item itself is held."""
+"""Items whose copies take more are not copied in memory; all copies are the item itself."""
+
+WINDOW, WINDOW_BYTES = 16, 2**22
+"""Most items, and bytes of them, that are held at a time to be given again and again."""
 
 HANDLES = 64
 """Copies of one item that are laid out at a time; they share the item's memory."""
@@ -26,8 +30,9 @@ def echo(dataset: tf.data.Dataset, factor: float, *, seed: int, chunk: int = CHU
 
     The paper writes `flat_map(lambda item: Dataset.from_tensors(item).repeat(factor))`. Making a dataset an item
     costs about ten times as much as the copies themselves, so small items of one fixed shape are repeated a chunk at
-    a time instead; the result is the same. All others take the paper's form, whose copies share one tensor. An item
-    that raises an error costs itself only, in both forms. Cardinality is kept where it is known and `factor` is whole.
+    a time instead, and large ones are read in turn from a few that are held; the result is the same. All others take
+    the paper's form. Copies of large items share one tensor. An item that raises an error costs itself only.
+    Cardinality is kept where it is known and `factor` is whole.
 
     Args:
       dataset: items, any structure that a dataset can have; its options stay as they are.
@@ -47,8 +52,14 @@ def echo(dataset: tf.data.Dataset, factor: float, *, seed: int, chunk: int = CHU
         raise ValueError(f"chunk must be >= 1, got {chunk}")
     if factor == 1:
         return dataset
-    small = _item_bytes(dataset) * factor <= SMALL_BYTES
-    echoed = _echo_chunks(dataset, factor, seed, chunk) if small and chunk > 1 else _echo_items(dataset, factor, seed)
+    item_bytes = _item_bytes(dataset)
+    window = min(chunk, WINDOW, WINDOW_BYTES // max(1, item_bytes))
+    if chunk > 1 and item_bytes * factor <= SMALL_BYTES:
+        echoed = _echo_chunks(dataset, factor, seed, chunk)
+    elif window > 1 and factor in range(HANDLES + 1):
+        echoed = _echo_windows(dataset, int(factor), int(window))
+    else:
+        echoed = _echo_items(dataset, factor, seed)
     return _counted(echoed, dataset, factor)
 
 
@@ -124,17 +135,43 @@ def _copies(factor: float, draws: tf.Tensor | None) -> Any:
     return whole if draws is None else whole + tf.cast(draws < round((factor - whole) * 2**32), tf.int64)
 
 
+def _echo_windows(dataset: tf.data.Dataset, factor: int, size: int) -> tf.data.Dataset:
+    """Reads each `size` items `factor` times, in turn: one item of each reading, then the next one of each."""
+
+    spec = dataset.element_spec
+    types, shapes = zip(*[(part.dtype, part.shape) for part in tf.nest.flatten(spec)], strict=True)
+
+    def in_turn(window: tf.data.Dataset) -> tf.data.Dataset:
+        turns = tf.data.Dataset.from_tensor_slices(tf.constant(list(range(factor)) * size, tf.int64))
+        # `choose_from_datasets` is this and a rewriting of its input, which takes much longer than the copies.
+        chosen = tf.raw_ops.DirectedInterleaveDataset(
+            selector_input_dataset=tf.data.experimental.to_variant(turns),
+            data_input_datasets=[tf.data.experimental.to_variant(window)] * factor,
+            output_types=types,
+            output_shapes=shapes,
+            stop_on_empty_dataset=True,
+        )
+        return tf.data.experimental.from_variant(chosen, spec)
+
+    return _windows(dataset, size, in_turn, spec)
+
+
 def _batches(dataset: tf.data.Dataset, size: int) -> tf.data.Dataset:
     """`dataset.batch(size)`, except that an item that raises an error does not take those before it along."""
+    spec = tf.nest.map_structure(lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype), dataset.element_spec)
+    return _windows(dataset, size, lambda window: window.batch(size), spec)
 
-    def batch(_: tf.Tensor, window: tf.data.Dataset) -> tf.data.Dataset:
-        return window.batch(size)
+
+def _windows(
+    dataset: tf.data.Dataset, size: int, change: Callable[[tf.data.Dataset], tf.data.Dataset], spec: Any
+) -> tf.data.Dataset:
+    """What `change` makes of each `size` items, which are held in memory; `spec` is that of its items."""
 
     def grouped(key: tf.Tensor) -> tf.Tensor:
         # A key that comes from outside is handed on without running a function for each item.
-        return tf.data.experimental.to_variant(dataset.group_by_window(lambda *_: key, batch, window_size=size))
+        windows = dataset.group_by_window(lambda *_: key, lambda _, window: change(window), window_size=size)
+        return tf.data.experimental.to_variant(windows)
 
-    spec = tf.nest.map_structure(lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype), dataset.element_spec)
     key = tf.zeros([], tf.int64)
     windows = tf.function(grouped, autograph=False).get_concrete_function(key)(key)
     return tf.data.experimental.from_variant(windows, spec)
