@@ -52,7 +52,7 @@ def full_size_rates(size: int = 400, batch: int = 8) -> None:
     picture = tf.cast(tf.image.resize(coarse, (size, size), method="bicubic"), tf.uint8)
     raw = {"image": tf.io.encode_jpeg(picture), "label": np.int32(0), "name": "picture"}
     examples = tf.data.Dataset.from_tensors(raw).repeat()
-    decoded = images.decode_all(examples, images.decode(size), corrupt="fail")
+    decoded = images.decode_all(examples, images.decode(size))
     augment = images.random_resized_crop(224, smallest_area=0.08, colour_strength=0.4)
     augmented = build(decoded, Stages("baseline", 1, batch, 0), seed=0, augment=augment)
     iterators = {"decode": iter(decoded.batch(batch)), "decode and augment": iter(augmented)}

@@ -17,7 +17,7 @@ from experiments.protocol.model import Batch, CompiledModel
 from experiments.protocol.study import ConfigError, EngineError, Study
 from pipelines.echoing.tfdata import datasets, stages, timing
 from pipelines.sources import registry, slow
-from pipelines.sources.source import Source
+from pipelines.sources.source import UNREADABLE, Source
 
 
 @functools.lru_cache(maxsize=4)
@@ -182,8 +182,18 @@ def pipeline_errors(study: Study) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        words = datasets.in_one_line(error)
+        words = _damage(study, error) or datasets.in_one_line(error)
         raise EngineError(f"{study.name}: the input pipeline failed: {words}; finished trials are kept") from None
+
+
+def _damage(study: Study, error: tf.errors.OpError) -> str | None:
+    """Which example could not be decoded, None if that is not what went wrong."""
+    if not isinstance(error, tf.errors.InvalidArgumentError):
+        return None
+    with contextlib.suppress(tf.errors.OpError):
+        for name in _source(json.dumps(study.config["data"], sort_keys=True)).damaged():
+            return f"{name}: {UNREADABLE}; --config.data.corrupt=skip leaves such training examples out"
+    return None
 
 
 def device() -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Where images come from: bundled ones, CIFAR-10, ImageNet, COCO. They are decoded here; damaged ones are named."""
 
 import functools
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,19 @@ import tensorflow as tf
 from pipelines.echoing.tfdata.stages import Augment, Example
 from pipelines.sources.bundled import load_fashion_mnist
 from pipelines.sources.composites import write_composites
-from pipelines.sources.source import Source, in_memory, tfds_builder
+from pipelines.sources.source import UNREADABLE, DatasetMissing, Source, in_memory, tfds_builder
 from pipelines.transforms import detection, images
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Preparation:
     """What becomes of undecoded examples.
 
-    decode: of one example; `corrupt`, `fail` or `skip`, says what becomes of damaged ones in training. Damaged
-      validation images always fail.
+    decode: of one example; `corrupt` says what becomes of damaged ones in training: `fail` ends the run with their
+      names, `skip` looks through the training examples once before and leaves them out. Damaged validation images
+      always fail.
     augment: of a chunk of decoded ones in training, as in `Source`; `evaluation` is done to each one instead.
     """
 
@@ -30,13 +34,52 @@ class Preparation:
     evaluation: Callable[[Example], Example]
     corrupt: str
 
-    def training(self, undecoded: tf.data.Dataset) -> tf.data.Dataset:
-        """Decoded, in order."""
-        return images.decode_all(undecoded, self.decode, corrupt=self.corrupt)
+    def __post_init__(self) -> None:
+        if self.corrupt not in ("fail", "skip"):
+            raise ValueError(f"data.corrupt must be fail or skip, got {self.corrupt!r}")
 
-    def validation(self, undecoded: tf.data.Dataset) -> tf.data.Dataset:
-        """Decoded and made ready for evaluation, in order."""
-        return images.decode_all(undecoded, self.decode, corrupt="fail").map(self.evaluation)
+    def source(
+        self,
+        train: Callable[[int], tf.data.Dataset],
+        epoch: Callable[[], tf.data.Dataset],
+        validation: Callable[[], tf.data.Dataset],
+    ) -> Source:
+        """The source of undecoded examples that are prepared.
+
+        Args:
+          train: them, endlessly, by a seed.
+          epoch: the same, each once, in any order.
+          validation: those to evaluate on.
+
+        Raises:
+          DatasetMissing: by reading, where no training example can be decoded.
+        """
+
+        @functools.cache
+        def skipped() -> list[bytes]:
+            return self._skipped(epoch()) if self.corrupt == "skip" else []
+
+        def training(seed: int) -> tf.data.Dataset:
+            return images.decode_all(images.without(train(seed), skipped()), self.decode)
+
+        def evaluated() -> tf.data.Dataset:
+            return images.decode_all(validation(), self.decode).map(self.evaluation)
+
+        def damaged() -> Iterator[str]:
+            for undecoded in (validation(), epoch()):
+                yield from (name.decode() for name in images.damaged(undecoded, self.decode).as_numpy_iterator())
+
+        return Source(training, evaluated, self.augment, damaged)
+
+    def _skipped(self, undecoded: tf.data.Dataset) -> list[bytes]:
+        names = list(images.damaged(undecoded, self.decode).as_numpy_iterator())
+        if names and next(images.without(undecoded, names).take(1).as_numpy_iterator(), None) is None:
+            raise DatasetMissing(
+                f"none of the {len(names)} training images can be decoded, such as {names[0].decode()}"
+            )
+        for name in names:
+            _log.warning("skipped %s: %s (%d in all)", name.decode(), UNREADABLE, len(names))
+        return names
 
 
 # Training images, as tensorflow-datasets lists them once a set is prepared.
@@ -134,12 +177,9 @@ def composed(
 
     def train(seed: int) -> tf.data.Dataset:
         order = files("train").shuffle(shards, seed=seed, reshuffle_each_iteration=True).repeat()
-        return preparation.training(order.flat_map(read))
+        return order.flat_map(read)
 
-    def validation() -> tf.data.Dataset:
-        return preparation.validation(files("validation").flat_map(read))
-
-    return Source(train, validation, preparation.augment)
+    return preparation.source(train, lambda: files("train").flat_map(read), lambda: files("validation").flat_map(read))
 
 
 def read_images(path: tf.Tensor) -> tf.data.Dataset:
@@ -222,14 +262,13 @@ def tfds_images(
             add_tfds_id=True, shuffle_seed=seed, shuffle_reshuffle_each_iteration=True, interleave_cycle_length=16
         )
         files = builder.as_dataset(split=train_split, decoders=bytes_only, shuffle_files=True, read_config=reading)
-        return preparation.training(files.repeat().map(parse))
+        return files.repeat().map(parse)
 
-    def validation() -> tf.data.Dataset:
+    def once(split: str) -> tf.data.Dataset:
         reading = tfds.ReadConfig(add_tfds_id=True)
-        files = builder.as_dataset(split=validation_split, decoders=bytes_only, read_config=reading)
-        return preparation.validation(files.map(parse))
+        return builder.as_dataset(split=split, decoders=bytes_only, read_config=reading).map(parse)
 
-    return Source(train, validation, preparation.augment)
+    return preparation.source(train, lambda: once(train_split), lambda: once(validation_split))
 
 
 def scenes(

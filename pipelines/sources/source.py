@@ -1,7 +1,7 @@
 """What a source of examples is, and what the sources share."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.echoing.tfdata.stages import Augment
+
+UNREADABLE = "unreadable image, image of a wrong size or label out of range"
 
 
 class DatasetMissing(FileNotFoundError):
@@ -21,12 +23,14 @@ class Source:
 
     `train(seed)` is an endless dataset of examples, re-reading the training set epoch after epoch;
     `validation()` yields each validation example once, always in the same order; `augment` maps (example, seed [2])
-    to a training example, None where the data are used as they are.
+    to a training example, None where the data are used as they are; `damaged()` looks for the names of examples that
+    cannot be decoded, as slowly as it takes.
     """
 
     train: Callable[[int], tf.data.Dataset]
     validation: Callable[[], tf.data.Dataset]
     augment: Augment | None = None
+    damaged: Callable[[], Iterator[str]] = lambda: iter(())
 
 
 def in_memory(

@@ -1,22 +1,18 @@
 """Image decoding and augmentation. Pixels stay uint8 until they reach the model.
 
-Decoding is a stage of its own, upstream of every echo point. An example that cannot be decoded is named; it ends the
-run, or it is left out and counted, as `data.corrupt` asks.
+Decoding is a stage of its own, upstream of every echo point. It does not look out for damage, which would cost time:
+the examples that cannot be decoded are looked for where one has ended a run, or beforehand, to be left out.
 
 Augmentations map a chunk of images at a time and draw all of its random numbers from one stateless seed, so each
 image's augmentation is a function of the pipeline's seed and the image's running index.
 """
 
-import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 
-import numpy as np
 import tensorflow as tf
 
-from pipelines.echoing.tfdata.echo import has_fixed_shapes
 from pipelines.echoing.tfdata.stages import Augment, Example
-
-_log = logging.getLogger(__name__)
 
 
 def decode(size: int | None = None) -> Callable[[Example], Example]:
@@ -43,66 +39,46 @@ def check_label(example: Example, classes: int) -> Example:
 
 
 def decode_all(
-    raw: tf.data.Dataset, decode: Callable[[Example], Example], *, corrupt: str, chunk: int = 256
+    raw: tf.data.Dataset, decode: Callable[[Example], Example], *, parallel: int | None = None
 ) -> tf.data.Dataset:
-    """Decodes examples in parallel, in order, and deals with those that cannot be decoded.
-
-    Only `decode` is guarded: a damaged file upstream of it stays an error.
+    """Decodes examples in parallel, in order.
 
     Args:
-      raw: examples of fixed shapes with a component `name`, which is dropped.
+      raw: examples with a component `name`, which is dropped.
       decode: maps the other components to a decoded example; raises InvalidArgumentError where it cannot.
-      corrupt: `fail` raises an error that names the example; `skip` logs its name and how many were skipped.
-      chunk: raw examples held at a time.
+      parallel: decoders at work, by default one a core.
     """
-    if corrupt not in ("fail", "skip"):
-        raise ValueError(f"data.corrupt must be fail or skip, got {corrupt!r}")
-    problem = "unreadable image, image of a wrong size or label out of range"
-    skipped = 0
+    calls = parallel or os.cpu_count()
+    return raw.map(lambda example: decode(_without_name(example)), num_parallel_calls=calls, deterministic=True)
 
-    def report(names: np.ndarray) -> np.int64:
-        nonlocal skipped
-        text = ", ".join(name.decode() for name in names)
-        if corrupt == "fail":
-            raise ValueError(f"{text}: {problem}; --config.data.corrupt=skip leaves such examples out")
-        skipped += len(names)
-        _log.warning("skipped %s: %s (%d skipped so far)", text, problem, skipped)
-        return np.int64(0)
 
-    def decode_numbered(number: tf.Tensor, example: Example) -> tuple[tf.Tensor, Example]:
-        return number, decode({key: value for key, value in example.items() if key != "name"})
+def damaged(raw: tf.data.Dataset, decode: Callable[[Example], Example], *, chunk: int = 256) -> tf.data.Dataset:
+    """The names of those examples, of fixed shapes, that `decode_all` would fail at; as slow as decoding all of them.
 
-    def decode_chunk(examples: Example) -> tf.data.Dataset:
+    Only `decode` is guarded: a damaged file upstream of it stays an error. `chunk` examples are held at a time.
+    """
+
+    def lost(examples: Example) -> tf.data.Dataset:
         names = examples["name"]
-        count = tf.shape(names, tf.int64)[0]
+        numbers = tf.range(tf.shape(names, tf.int64)[0])
+        numbered = tf.data.Dataset.from_tensor_slices(_without_name(examples)).enumerate()
+        decoded = numbered.map(lambda number, example: (number, decode(example)), num_parallel_calls=os.cpu_count())
+        fine = decoded.ignore_errors().reduce(numbers < 0, lambda found, each: found | (numbers == each[0]))
+        return tf.data.Dataset.from_tensor_slices(tf.boolean_mask(names, ~fine))
 
-        def pass_on(
-            expected: tf.Tensor, numbered: tuple[tf.Tensor, Example]
-        ) -> tuple[tf.Tensor, tuple[tf.Tensor, Example]]:
-            numbers = numbered[0]
-            wanted = tf.range(expected, numbers[-1] + 1)
-            lost = tf.reduce_all(wanted[:, None] != numbers, axis=1)
-            done = tf.cond(
-                tf.reduce_any(lost),
-                lambda: tf.numpy_function(report, [tf.gather(names, wanted[lost])], tf.int64),
-                lambda: np.int64(0),
-            )
-            with tf.control_dependencies([done]):
-                return numbers[-1] + 1, numbered
-
-        numbered = tf.data.Dataset.from_tensor_slices(examples).enumerate()
-        decoded = numbered.map(decode_numbered, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).ignore_errors()
-        # Looked through together where they fit one tensor: a stage costs some 10 us an item.
-        together = decoded.batch(chunk if has_fixed_shapes(decoded) else 1)
-        end = tf.data.Dataset.from_tensors((count[None], tf.nest.map_structure(_empty, together.element_spec[1])))
-        checked = together.concatenate(end).scan(np.int64(0), pass_on)
-        return checked.filter(lambda numbers, _: numbers[0] < count).map(lambda _, examples: examples).unbatch()
-
-    return raw.batch(chunk).flat_map(decode_chunk)
+    return raw.batch(chunk).flat_map(lost)
 
 
-def _empty(spec: tf.TensorSpec) -> tf.Tensor:
-    return tf.zeros([1, *(length or 0 for length in spec.shape[1:])], spec.dtype)
+def without(raw: tf.data.Dataset, names: Sequence[bytes]) -> tf.data.Dataset:
+    """Leaves out the examples of these names."""
+    if not names:
+        return raw
+    unwanted = tf.constant(list(names))
+    return raw.filter(lambda example: tf.reduce_all(example["name"] != unwanted))
+
+
+def _without_name(example: Example) -> Example:
+    return {key: value for key, value in example.items() if key != "name"}
 
 
 def pad_crop_flip(padding: int) -> Augment:

@@ -109,21 +109,48 @@ def decode_checked(size):
     return lambda example: images.check_label(images.decode(size)(example), classes=10)
 
 
+def prepared(decode, corrupt, raw=raw_examples):
+    preparation = image_sources.Preparation(decode, images.pad_crop_flip(1), lambda example: example, corrupt)
+    return preparation.source(lambda seed: raw().repeat(), raw, lambda: raw().take(1))
+
+
 @pytest.mark.parametrize("chunk", [1, 2, 3, 100])
 @pytest.mark.parametrize("size", [16, None])
-def test_damaged_examples_are_skipped_named_and_counted(caplog, chunk, size):
+def test_damaged_examples_are_named(chunk, size):
     """Truncated, no image, empty, of another size, with a label out of range; at the start and end of chunks."""
-    decoded = images.decode_all(raw_examples(), decode_checked(size), corrupt="skip", chunk=chunk)
+    names = images.damaged(raw_examples(), decode_checked(size), chunk=chunk).as_numpy_iterator()
+    lost = [1, 3, 4, *([6] if size else []), 7]
+    assert list(names) == [f"shard__{i}".encode() for i in lost]
+
+
+@pytest.mark.parametrize("size", [16, None])
+def test_damaged_examples_are_skipped_named_and_counted(caplog, size):
+    source = prepared(decode_checked(size), "skip")
     lost = {1, 3, 4, 7} | ({6} if size else set())
-    assert [int(example["label"]) for example in decoded] == [i for i in range(9) if i not in lost]
-    assert all(any(f"shard__{i}" in message for message in caplog.messages) for i in lost)
-    assert f"({len(lost)} skipped so far)" in caplog.messages[-1]
+    kept = [i for i in range(9) if i not in lost]
+    twice = source.train(0).take(2 * len(kept))
+    assert [int(example["label"]) for example in twice] == kept * 2
+    assert [f"shard__{i}" for i in sorted(lost)] == [message.split()[1][:-1] for message in caplog.messages]
+    assert f"({len(lost)} in all)" in caplog.messages[-1]
+    next(iter(source.train(1)))
+    assert len(caplog.messages) == len(lost)  # looked for once
 
 
-def test_a_damaged_example_ends_the_run_with_its_name():
-    decoded = images.decode_all(raw_examples(), decode_checked(16), corrupt="fail", chunk=2)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="shard__1: unreadable"):
-        list(decoded)
+def test_a_damaged_example_ends_the_run_and_is_looked_for_then():
+    source = prepared(decode_checked(16), "fail")
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        list(source.train(0).take(9))
+    assert next(source.damaged()) == "shard__1"
+
+
+@pytest.mark.parametrize("damage", [b"no image", b"", jpeg(15)])
+def test_a_set_without_an_image_that_can_be_decoded_is_an_error(damage):
+    def raw():
+        names = [f"shard__{i}" for i in range(5)]
+        return tf.data.Dataset.from_tensor_slices({"image": [damage] * 5, "label": [0] * 5, "name": names})
+
+    with pytest.raises(DatasetMissing, match="none of the 5 training images can be decoded, such as shard__0"):
+        prepared(decode_checked(16), "skip", raw).train(0)
 
 
 def test_only_decoding_is_forgiven(tmp_path):
@@ -134,14 +161,14 @@ def test_only_decoding_is_forgiven(tmp_path):
             features = {"image": composites.bytes_feature(jpeg()), "label": composites.int64_feature([1])}
             out.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
     path.write_bytes(path.read_bytes()[:-20])
-    decoded = images.decode_all(image_sources.read_images(tf.constant(str(path))), decode_checked(16), corrupt="skip")
+    source = prepared(decode_checked(16), "skip", lambda: image_sources.read_images(tf.constant(str(path))))
     with pytest.raises(tf.errors.DataLossError):
-        list(decoded)
+        list(source.train(0))
 
 
 def test_unknown_ways_with_damage_are_refused():
     with pytest.raises(ValueError, match=r"data.corrupt must be fail or skip, got 'ignore'"):
-        images.decode_all(raw_examples(), decode_checked(16), corrupt="ignore")
+        prepared(decode_checked(16), "ignore")
 
 
 COMPOSITES = {"source": "composites", "stored_size": 40, "size": 24, "train_examples": 60, "validation_examples": 20}

@@ -74,13 +74,16 @@ class ReadCounter:
 
         Examples whose shapes vary cannot wait in one tensor, so they are counted one by one.
         """
-        chunks = dataset.batch(chunk if has_fixed_shapes(dataset) else 1)
+
+        def one(example: Example) -> Example:
+            self._examples.assign_add(1)
+            return example
 
         def passing(examples: Example) -> Example:
             self._examples.assign_add(tf.shape(tf.nest.flatten(examples)[0], tf.int64)[0])
             return examples
 
-        return chunks.map(passing).unbatch()
+        return dataset.batch(chunk).map(passing).unbatch() if has_fixed_shapes(dataset) else dataset.map(one)
 
 
 def build(examples: tf.data.Dataset, stages: Stages, *, seed: int, augment: Augment | None = None) -> tf.data.Dataset:
@@ -112,10 +115,13 @@ def in_chunks(augment: Augment | None, seed: int) -> Transform:
         def apply(index: tf.Tensor, examples: Example) -> Example:
             return augment(examples, tf.stack([tf.constant(seed, tf.int64), index]))
 
+        def apply_to_one(index: tf.Tensor, example: Example) -> Example:
+            chunk = tf.nest.map_structure(lambda part: part[None], example)  # a view, where a batch would be a copy
+            return tf.nest.map_structure(lambda part: part[0], apply(index, chunk))
+
         if has_fixed_shapes(dataset):
             return dataset.batch(AUGMENT_CHUNK).enumerate().map(apply).unbatch()
-        chunks = dataset.batch(1).enumerate()
-        return chunks.map(apply, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).unbatch()
+        return dataset.enumerate().map(apply_to_one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
     return augmented
 
