@@ -9,13 +9,14 @@ augmentation by themselves.
 
 import os
 import time
-from collections.abc import Callable
 from statistics import median
 
 from experiments.command_line import Parser
 from experiments.protocol import engine
 
 os.environ.update(engine.worker_environment("small"))
+if hasattr(os, "sched_setaffinity"):  # before TensorFlow makes its threads
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 import numpy as np
 import tensorflow as tf
@@ -75,29 +76,24 @@ def main() -> None:
         print(f"{threads:4} sleeping decoders: {sleeping_rate(threads):.2f} of the ideal images a second")
     augment = images.random_resized_crop(224, smallest_area=0.08, colour_strength=0.4)
     seed = tf.constant([0, 0], tf.int64)
-    each = list(jpegs().take(ROUND).as_numpy_iterator())
 
-    def one(image: tf.Tensor) -> tf.Tensor:
-        pixels = tf.io.decode_image(image, channels=3, expand_animations=False)
+    def one(example: Example) -> tf.Tensor:
+        pixels = tf.io.decode_image(example["image"], channels=3, expand_animations=False)
         return augment({"image": pixels[None]}, seed)["image"]
 
-    alone = tf.function(one, autograph=False)
+    decoded = ReadCounter().count(images.decode_all(jpegs(), images.decode(), parallel=1))
+    whole = build(decoded, Stages("baseline", 1, BATCH, 0, prefetch=0), seed=0, augment=augment)
+    alone, batches = iter(as_set(jpegs().map(one).batch(BATCH))), iter(whole)
 
     def decode_and_augment() -> None:
-        for example in each:
-            alone(tf.constant(example["image"]))
+        for _ in range(ROUND // BATCH):
+            next(alone)
 
-    def whole(parallel: int) -> Callable[[], None]:
-        decoded = ReadCounter().count(images.decode_all(jpegs(), images.decode(), parallel=parallel))
-        batches = iter(build(decoded, Stages("baseline", 1, BATCH, 0), seed=0, augment=augment))
+    def pipeline() -> None:
+        for _ in range(ROUND // BATCH):
+            next(batches)
 
-        def drain() -> None:
-            for _ in range(ROUND // BATCH):
-                next(batches)
-
-        return drain
-
-    seconds = seconds_in_turn({"decode and augment alone": decode_and_augment, "whole pipeline": whole(1)}, rounds=9)
+    seconds = seconds_in_turn({"decode and augment alone": decode_and_augment, "whole pipeline": pipeline}, rounds=9)
     for name, taken in seconds.items():
         print(f"JPEGs of {WIDTH} x {HEIGHT}, {name:25} {ROUND / median(taken):8.1f} images a second")
     share = ratio(seconds["decode and augment alone"], seconds["whole pipeline"])

@@ -1,16 +1,20 @@
 import copy
 import dataclasses
 import math
+import re
 
 import jax
 import numpy as np
 import pytest
+import tensorflow as tf
 from small_studies import tiny
 
-from experiments.protocol import trial
+from experiments import workloads
+from experiments.protocol import training, trial
 from experiments.protocol.model import CompiledModel
-from experiments.protocol.study import ConfigError
+from experiments.protocol.study import ConfigError, EngineError, make_study
 from experiments.protocol.training import Training, learning_rate
+from pipelines.sources import registry
 
 POINT = {"learning_rate": 0.1, "momentum": 0.9}
 
@@ -159,3 +163,19 @@ def test_rate_rises_linearly_and_drops_twice():
 def test_bad_settings_are_named(override, named):
     with pytest.raises(ConfigError, match=named):
         train(tiny(overrides=override))
+
+
+@pytest.mark.parametrize("damage", [b"", b"no image"])
+def test_a_damaged_image_that_ends_a_trial_is_named(tmp_path, damage):
+    overrides = {"data.data_dir": str(tmp_path), "data.train_examples": "40", "data.validation_examples": "10"}
+    study = make_study(workloads.load("resnet50_imagenet", "smoke", overrides), "baseline", 1)
+    registry.load(study.config["data"])  # composes the pictures
+    path = sorted(tmp_path.rglob("*train*.tfrecord"))[0]
+    records = [tf.train.Example.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(path))]
+    records[1].features.feature["image"].bytes_list.value[0] = damage
+    with tf.io.TFRecordWriter(str(path)) as out:
+        for record in records:
+            out.write(record.SerializeToString())
+    named = re.escape(f"{path}__1: unreadable image") + ".*corrupt=skip"
+    with pytest.raises(EngineError, match=named), training.pipeline_errors(study):
+        train(study, {d.name: d.low for d in study.space})
