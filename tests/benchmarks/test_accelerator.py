@@ -19,7 +19,7 @@ from pipelines.sources import registry
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-NOT_NEEDED = ("tensorflow", "tensorflow_datasets", "distributed", "faster_coco_eval", "sentencepiece", "pandas")
+NOT_NEEDED = ("tensorflow", "tensorflow_datasets", "distributed", "sentencepiece", "pandas")
 
 
 def study(workload, scale, **settings):

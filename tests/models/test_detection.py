@@ -194,7 +194,7 @@ def pycocotools_map(truth, found, scores, classes):
             )
     results = [
         {"image_id": int(truth["image_id"][i]), "category_id": int(classes[i, k]) + 1}
-        | {"bbox": sides(found[i, k]), "score": float(scores[i, k])}
+        | {"bbox": sides(found[i, k].astype(float)), "score": float(scores[i, k])}
         for i, k in zip(*np.nonzero(scores > 0), strict=True)
     ]
     with contextlib.redirect_stdout(io.StringIO()):
@@ -212,12 +212,16 @@ def pycocotools_map(truth, found, scores, classes):
     return evaluation.stats[0]
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_map_is_cocos(seed):
-    arguments = toy(np.random.default_rng(seed))
+@pytest.mark.parametrize("digits", [1, 8])
+@pytest.mark.parametrize("seed", range(6))
+def test_map_is_cocos(seed, digits):
+    """Also where scores are equal, and IoUs, as those of the same object twice."""
+    truth, found, scores, classes = toy(np.random.default_rng(seed))
+    truth["boxes"][:, -1], truth["labels"][:, -1] = truth["boxes"][:, 0], truth["labels"][:, 0]
+    arguments = truth, found.astype(np.float32), np.round(scores, digits), classes
     expected = pycocotools_map(*arguments)
     assert 0.05 < expected < 0.95
-    assert mean_average_precision(*arguments) == pytest.approx(expected, abs=1e-6)
+    assert mean_average_precision(*arguments) == pytest.approx(expected, abs=1e-9)
 
 
 def test_perfect_detections_reach_one_and_shuffled_ones_nothing():
