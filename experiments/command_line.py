@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from experiments import workloads
+from experiments import timings, workloads
 from experiments.protocol.experiment import Experiment
 from experiments.protocol.study import ConfigError, EngineError, ResultsError, Study
 
@@ -55,7 +55,8 @@ def main(experiment: Experiment, argv: list[str] | None = None) -> int:
         wanted = [study for config in configs for study in studies(config, bound=flags.bound == "on")]
         if flags.plan:
             sizes = {config.workload: config.batch_size for config in configs}
-            print(plan(wanted, flags.seconds_per_update, sizes, flags.accelerators))
+            records = timings.read(flags.timing) if flags.timing else []
+            print(plan(wanted, flags.seconds_per_update, sizes, flags.accelerators, records))
         elif flags.status:
             print(status(wanted, flags.runs))
         else:
@@ -92,6 +93,9 @@ def _parse(
     parser.add_argument("--engine", choices=("dask", "inline"), default="dask", help="inline: train in this process")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the raw runs")
     parser.add_argument(
+        "--timing", type=Path, metavar="FILE", help="for --plan: what `python -m benchmarks.accelerator` wrote"
+    )
+    parser.add_argument(
         "--seconds-per-update",
         type=positive_float,
         metavar="SECONDS",
@@ -100,7 +104,12 @@ def _parse(
     parser.add_argument(
         "--accelerators", type=positive, default=1, help="for --plan: how many a trial takes; default 1"
     )
-    return parser.parse_with_overrides(argv)
+    flags, overrides = parser.parse_with_overrides(argv)
+    if flags.plan and flags.status:
+        parser.error("--plan and --status are two questions; give one")
+    if flags.engine == "inline" and (flags.scheduler or flags.workers):
+        parser.error("--engine=inline trains in this process; leave out --scheduler and --workers")
+    return flags, overrides
 
 
 def positive(text: str) -> int:
@@ -140,16 +149,21 @@ def share_below_one(text: str) -> float:
 
 
 def plan(
-    studies: Sequence[Study], seconds_per_update: float | None, own_batch_sizes: Mapping[str, int], accelerators: int
+    studies: Sequence[Study],
+    seconds_per_update: float | None,
+    own_batch_sizes: Mapping[str, int],
+    accelerators: int,
+    records: Sequence[timings.Record] = (),
 ) -> str:
     """What the studies would run, as a table, infeasible trials and the bound left out.
 
     Args:
       studies: what would run.
-      seconds_per_update: of an update at a workload's own batch size, in proportion at others; None for what each
-        study's configuration says.
+      seconds_per_update: of an update at a workload's own batch size, in proportion at others; None for what was
+        measured, or each study's configuration says.
       own_batch_sizes: of each workload.
-      accelerators: how many a trial takes.
+      accelerators: how many a trial takes, where they were not measured.
+      records: what was measured, as `timings.read` gives it.
 
     Raises:
       ConfigError: seconds of an update are given for several workloads.
@@ -157,29 +171,48 @@ def plan(
     if seconds_per_update and len(own_batch_sizes) > 1:
         raise ConfigError("--seconds-per-update is of one workload; choose one with --panel")
     rows: list[tuple[Any, ...]] = []
+    memory = []
     for study in studies:
         trials = study.searches * study.trials
         updates = trials * study.budget_steps
         given = seconds_per_update and seconds_per_update * study.batch_size / own_batch_sizes[study.workload]
-        seconds = given or study.config["seconds_per_update"] or math.nan
-        hours = updates * seconds * accelerators / 3600
+        cost = timings.cost(study, records)
+        seconds = given or (cost and cost.seconds_per_update) or study.config["seconds_per_update"] or math.nan
+        hours = updates * seconds * (cost.devices if cost and not given else accelerators) / 3600
         rows.append((f"{study.workload} {study.setting}", trials, updates, study.fresh_examples(updates), hours))
+        memory.append(cost)
     rows.append(("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
     width = max(len(str(row[0])) for row in rows)
-    lines = [f"{'study':{width}} {'trials':>7} {'updates':>14} {'fresh examples':>17} {'hours':>9}"]
-    for name, *numbers, row_hours in rows:
+    devices = f" {'GB on 1, 8, 32 devices':>24}" if records else ""
+    lines = [f"{'study':{width}} {'trials':>7} {'updates':>14} {'fresh examples':>17} {'hours':>9}{devices}"]
+    for (name, *numbers, row_hours), cost in zip(rows, [*memory, None], strict=True):
         words = "unknown" if math.isnan(row_hours) else f"{row_hours:,.1f}"
-        lines.append(f"{name:{width}} " + "{:7,} {:14,} {:17,.0f} {:>9}".format(*numbers, words))
+        lines.append(f"{name:{width}} " + "{:7,} {:14,} {:17,.0f} {:>9}".format(*numbers, words) + _gigabytes(cost))
     lines.append(
         "Trials: feasible ones, each trained to its budget; infeasible ones come on top, those that are stopped early "
         "take less. Hours: of one accelerator, or of one core where there is none. What figures share is run once."
     )
+    if records:
+        kinds = " and ".join(sorted({f"{cost.devices} x {cost.kind}" for cost in memory if cost}))
+        lines.append(
+            f"Hours and memory by what was measured on {kinds or 'other programs'}, evaluations included, "
+            "input that keeps up assumed; ~ in proportion to another batch size. Memory is a device's: all of the "
+            "parameters, its part of the batch."
+        )
     if math.isnan(rows[-1][-1]):
         lines.append(
-            "Unknown hours: no update of this size has been timed here; give --seconds-per-update, which "
+            "Unknown hours: no update of this size has been timed here; `python -m benchmarks.accelerator` on your "
+            "accelerator writes a file for --timing, or give --seconds-per-update, which "
             f"`python -m experiments.advise --workload={studies[0].workload} --scale={studies[0].scale}` measures."
         )
     return "\n".join(lines)
+
+
+def _gigabytes(cost: timings.Cost | None) -> str:
+    if cost is None:
+        return ""
+    each = ", ".join(f"{cost.bytes_per_device(devices) / 1e9:.1f}" for devices in (1, 8, 32))
+    return f" {('' if cost.measured else '~') + each:>24}"
 
 
 def status(studies: Sequence[Study], root: Path) -> str:

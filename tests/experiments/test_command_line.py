@@ -6,8 +6,9 @@ from small_studies import OVERRIDES
 
 from analysis import figure3 as analysis_figure3
 from analysis.command_line import main as analysis_main
-from experiments import collect, figure3, figure5, figure6, workloads
+from experiments import collect, figure3, figure5, figure6, timings, workloads
 from experiments.command_line import main
+from experiments.protocol.study import make_study
 from pipelines.sources import composites
 from pipelines.sources import registry as sources
 
@@ -142,6 +143,51 @@ def test_plan_takes_a_larger_batch_to_be_slower_in_proportion(capsys):
     rows = {line.split("  ")[0]: line.split()[-4:] for line in capsys.readouterr().out.splitlines()}
     assert rows["transformer_lm1b baseline-e1-b1024-s1000000"][1::2] == ["10,000,000", "1,000.0"]
     assert rows["transformer_lm1b baseline-e1-b4096-s1000000"][1::2] == ["7,500,000", "3,000.0"]
+
+
+def test_plan_by_what_was_measured(tmp_path, capsys):
+    """An update of 0.1 s and a second of evaluation every 1,000 on two devices, at half of the paper's batch."""
+    study = make_study(workloads.load("transformer_lm1b", "paper", {"batch_size": "512"}), "baseline", 1)
+    batches = -(-study.config["data"]["validation_examples"] // study.config["eval_batch_size"])
+    record = timings.described(study) | {
+        "device": {"kind": "H100", "count": 2},
+        "update": {"seconds": 0.1, "state_bytes": 1e9, "peak_bytes": 9e9},
+        "evaluation": {"seconds": study.config["eval_every_steps"] / 10 / batches},
+    }
+    file = tmp_path / "accelerator.json"
+    file.write_text(timings.text([record]))
+    assert run("--scale=paper", "--panel=a", "--plan", f"--timing={file}") == 0
+    printed = capsys.readouterr().out
+    (baseline,) = [line for line in printed.splitlines() if line.startswith("transformer_lm1b baseline")]
+    # 0.2 s at the whole batch and 0.1 for evaluation, 10 million updates, two devices
+    assert baseline.split()[-4:] == [f"{10e6 * 0.3 * 2 / 3600:,.1f}", "~33.0,", "5.0,", "2.0"]
+    assert "measured on 2 x H100" in printed
+    assert run("--scale=paper", "--panel=d", "--plan", f"--timing={file}") == 0
+    assert "unknown" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", '{"records": 3}', '{"records": [{}]}', "\x00"])
+def test_a_damaged_timing_file_is_one_line(tmp_path, capsys, content):
+    file = tmp_path / "accelerator.json"
+    if content is not None:
+        file.write_text(content)
+    assert run("--scale=paper", "--plan", f"--timing={file}") == 1
+    assert "benchmarks.accelerator" in one_line(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--plan", "--status"], "two questions"),
+        (["--engine=inline", "--scheduler=tcp://127.0.0.1:1"], "--engine=inline trains in this process"),
+        (["--engine=inline", "--workers=2"], "--engine=inline trains in this process"),
+    ],
+)
+def test_flags_that_exclude_each_other(flags, named, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run("--scale=smoke", *flags)
+    assert stopped.value.code == 2
+    assert named in capsys.readouterr().err
 
 
 @pytest.mark.slow
