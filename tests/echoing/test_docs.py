@@ -14,6 +14,7 @@ NEEDS = {
     "Any iterable": "numpy",
     "PyTorch": "torch",
     "Grain": "grain",
+    "tf.data": "tensorflow",
     "Which e, where, and what will it gain?": "numpy",
 }
 
