@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -39,7 +40,7 @@ class Dimension:
     def __post_init__(self) -> None:
         if self.scale not in ("linear", "log", "reverse_log"):
             raise ConfigError(f"search_space.{self.name}.scale must be linear, log or reverse_log, got {self.scale!r}")
-        if not self.low < self.high:
+        if not -math.inf < self.low < self.high < math.inf:
             raise ConfigError(f"search_space.{self.name}: low must be below high, got {self.low} and {self.high}")
         if (self.scale == "log" and self.low <= 0) or (self.scale == "reverse_log" and self.high >= 1):
             raise ConfigError(f"search_space.{self.name}: {self.low} to {self.high} does not fit a {self.scale} scale")

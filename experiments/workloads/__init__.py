@@ -5,13 +5,12 @@ They are in the order of their panels in Figure 3.
 
 import difflib
 import importlib
-import json
 import pkgutil
 from collections.abc import Mapping
-from typing import Any
 
 from ml_collections import ConfigDict
 
+from experiments.protocol import ranges
 from experiments.protocol.experiment import Workload
 from experiments.protocol.study import ConfigError, Dimension, at_setting
 
@@ -61,19 +60,10 @@ def load(name: str, scale: str, overrides: Mapping[str, str] | None = None) -> C
 
 def check(config: ConfigDict) -> None:
     """Raises ConfigError, naming the key, if a setting is out of range."""
-    positive = ("batch_size", "eval_every_steps", "eval_batch_size", "searches", "trials", "divergence_factor")
-    values: dict[str, Any] = {key: config[key] for key in positive}
-    values |= {f"budget_fresh_examples.{variant}": budget for variant, budget in config.budget_fresh_examples.items()}
-    values |= {f"{group}.{key}": value for group in ("model", "data") for key, value in config[group].items()}
-    for key, value in values.items():
-        if isinstance(value, int) and not isinstance(value, bool) and value <= 0:
-            raise ConfigError(f"config.{key} must be positive, got {value}")
-        if isinstance(value, float) and not value >= 0:  # true for NaN as well
-            raise ConfigError(f"config.{key} must not be negative, got {value}")
-    if config.shuffle_buffer < 0:
-        raise ConfigError(f"config.shuffle_buffer must be >= 0, got {config.shuffle_buffer}")
-    if config.goal not in ("min", "max"):
-        raise ConfigError(f"config.goal must be min or max, got {config.goal!r}")
+    for key in _keys(config):
+        if key.split(".")[0] not in ("at", "search_space"):
+            value = _group(config, key)[key.rpartition(".")[2]]
+            ranges.of(key, value).check(key, value)
     for name, settings in config.search_space.items():
         Dimension(name, **settings)
 
@@ -94,11 +84,7 @@ def _override(config: ConfigDict, name: str, key: str, text: str) -> None:
             f"unknown config key {key} of {name}; " + (f"did you mean {near[0]}?" if near else f"it has {known}")
         )
     old = _group(config, key)[key.rpartition(".")[2]]
-    value = _parse(text, old)
-    try:
-        config.update_from_flattened_dict({key: value})
-    except TypeError as error:
-        raise ConfigError(f"config.{key} must be of type {type(old).__name__}, got {text!r}") from error
+    config.update_from_flattened_dict({key: ranges.of(key, old).parse(key, text)})
     for change in config.get("at", {}).values():
         if key in _keys(change):
             with change.unlocked():
@@ -110,16 +96,6 @@ def _group(config: ConfigDict, key: str) -> ConfigDict:
     for part in key.split(".")[:-1]:
         config = config[part]
     return config
-
-
-def _parse(text: str, old: Any) -> Any:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
-        return text
-    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    return value
 
 
 def _keys(config: ConfigDict, prefix: str = "") -> list[str]:
