@@ -9,6 +9,8 @@ import tensorflow_datasets as tfds
 from etils import epath
 from tensorflow_datasets.core.download import checksums, resource
 
+from pipelines.sources import prepare as preparing
+
 tfds.disable_progress_bar()
 
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -16,7 +18,7 @@ LM1B_URL = "http://www.statmt.org/lm-benchmark/1-billion-word-language-modeling-
 
 
 def prepare(name: str, data_dir: Path, archives: dict[str, bytes]) -> None:
-    """Prepares dataset `name` in `data_dir`; `archives` holds the content behind each address it downloads."""
+    """Prepares dataset `name` in `data_dir`, as its command does; `archives` holds the content of each address."""
     builder = tfds.builder(name, data_dir=data_dir)
     registered = checksums.get_all_url_infos() | dict(builder.url_infos or {})
     cache = epath.Path(data_dir) / "downloads" / builder.name
@@ -32,7 +34,7 @@ def prepare(name: str, data_dir: Path, archives: dict[str, bytes]) -> None:
             url_info=registered[url],
         )
     config = tfds.download.DownloadConfig(try_download_gcs=False)
-    builder.download_and_prepare(download_dir=cache.parent, download_config=config)
+    preparing.prepare(name, data_dir, config)
 
 
 def tar(files: dict[str, bytes], mode: str = "w:gz") -> bytes:

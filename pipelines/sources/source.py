@@ -68,7 +68,7 @@ def tfds_builder(name: str, data_dir: str) -> Any:
     builder = tfds.builder(name, data_dir=folder)
     if not builder.is_prepared():
         raise DatasetMissing(
-            f"{name} is not prepared in {folder}; run `tfds build {name} --data_dir={folder}` "
+            f"{name} is not prepared in {folder}; run `python -m pipelines.sources.prepare {name} --data-dir={folder}` "
             "or name its folder with --config.data.data_dir=FOLDER"
         )
     return builder

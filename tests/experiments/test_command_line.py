@@ -83,7 +83,7 @@ def test_missing_dataset_is_one_line(tmp_path, capsys):
     assert run("--scale=paper", "--engine=inline", *data) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: lm1b is not prepared in")
-    assert "tfds build lm1b" in error
+    assert "pipelines.sources.prepare lm1b" in error
 
 
 @pytest.mark.slow

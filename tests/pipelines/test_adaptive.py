@@ -123,7 +123,7 @@ def test_any_iterable_is_repeated_exactly_from_its_log():
     assert (again.read_items, again.fresh_items, again.echoed_items) == (120, 120, stage.echoed_items)
 
 
-@pytest.mark.parametrize("kill_at", range(0, 60, 7))
+@pytest.mark.parametrize("kill_at", range(0, 60, 3))
 def test_a_killed_run_goes_on_with_what_would_have_come(monkeypatch, kill_at):
     """The log reaches further than what training had, by what waited in buffers: those items come as well."""
     plan = "".join(np.random.default_rng(kill_at).choice(["+", "-"], 100))

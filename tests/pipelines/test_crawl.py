@@ -257,7 +257,7 @@ def test_pages_that_are_not_prepared_are_named_with_a_remedy(tmp_path):
     settings = SETTINGS | {"data_dir": str(tmp_path)}
     with pytest.raises(DatasetMissing, match=r"no prepared pages .*pipelines.sources.crawl prepare"):
         sources.load(settings | {"dataset": "wet"})
-    with pytest.raises(DatasetMissing, match=r"c4/en is not prepared in .*tfds build c4/en"):
+    with pytest.raises(DatasetMissing, match=r"c4/en is not prepared in .*pipelines.sources.prepare c4/en"):
         sources.load(settings | {"dataset": "c4/en"})
     paper = workloads.load("transformer_common_crawl", "paper", {"data.data_dir": str(tmp_path)})
     with pytest.raises(DatasetMissing, match=r"c4/en.noclean is not prepared"):

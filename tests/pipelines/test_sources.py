@@ -89,7 +89,7 @@ def test_bad_validation_size_is_named(examples):
 
 
 def test_dataset_that_is_not_prepared_is_named_with_a_remedy(tmp_path):
-    with pytest.raises(DatasetMissing, match=r"lm1b is not prepared in .*tfds build lm1b"):
+    with pytest.raises(DatasetMissing, match=r"lm1b is not prepared in .*pipelines.sources.prepare lm1b"):
         sources.load(
             {"source": "lm1b", "data_dir": str(tmp_path), "vocab_size": 100, "length": 8, "validation_examples": 8}
         )
