@@ -5,7 +5,7 @@ from pathlib import Path
 
 from analysis.statistics import paper
 from experiments import workloads
-from experiments.command_line import Parser, exit_code
+from experiments.command_line import Parser, exit_code, folder
 from experiments.protocol import tables
 
 
@@ -25,6 +25,6 @@ def main(
     """
     parser = Parser(description)
     parser.add_argument("--scale", required=True, choices=scales)
-    parser.add_argument("--results", type=Path, default=tables.RESULTS)
+    parser.add_argument("--results", type=folder, default=tables.RESULTS)
     flags = parser.parse_args(argv)
     return exit_code(lambda: print(make(flags.results, flags.scale)))

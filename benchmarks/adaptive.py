@@ -6,11 +6,12 @@ Prints how long downstream waited, without the stage and with it, and the realis
 the pipelines' own work runs on the cores.
 """
 
+import sys
 import time
 
 import tensorflow as tf
 
-from experiments.command_line import Parser
+from experiments.command_line import Parser, exit_code
 from pipelines.echoing.tfdata.adaptive import AdaptiveEcho
 from pipelines.echoing.tfdata.runs import drive
 from pipelines.sources.slow import Storage, slow
@@ -54,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

@@ -6,11 +6,12 @@ Prints the minimum of each search both ways and the share of updates saved.
 """
 
 import dataclasses
+import sys
 import tempfile
 from pathlib import Path
 
 from experiments import workloads
-from experiments.command_line import Parser
+from experiments.command_line import Parser, exit_code
 from experiments.protocol import engine
 from experiments.protocol.study import make_study
 
@@ -38,4 +39,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

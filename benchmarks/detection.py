@@ -6,10 +6,11 @@ In one run, in turn, with one thread for the pipeline and one for XLA, as in a s
 """
 
 import os
+import sys
 from statistics import median
 
 from experiments import workloads
-from experiments.command_line import Parser
+from experiments.command_line import Parser, exit_code
 from experiments.protocol import engine
 from experiments.protocol.study import make_study
 
@@ -51,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

@@ -8,10 +8,11 @@ augmentation by themselves.
 """
 
 import os
+import sys
 import time
 from statistics import median
 
-from experiments.command_line import Parser
+from experiments.command_line import Parser, exit_code
 from experiments.protocol import engine
 
 os.environ.update(engine.worker_environment("small"))
@@ -101,4 +102,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

@@ -8,13 +8,14 @@ the same network in PyTorch. For the paper's shapes only the batch is smaller.
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from functools import partial
 from statistics import median
 from typing import Any
 
 from experiments import workloads
-from experiments.command_line import Parser
+from experiments.command_line import Parser, exit_code
 from experiments.protocol import engine
 from experiments.protocol.study import make_study
 
@@ -99,4 +100,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.timing import ratio
+from experiments.command_line import exit_code
 
 E, BATCH = 4, 32
 SIZES: dict[str, np.ndarray] = {
@@ -228,4 +229,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

@@ -6,9 +6,11 @@ First the source is slowed down to R = 1, 2, 4 and 6 and R is measured. Then rea
 timed: seconds an upstream batch beside max(t_upstream, e * t_downstream), and what e adds to those of e = 1.
 """
 
+import sys
 from dataclasses import replace
 
 from benchmarks.command_line import echoed_study
+from experiments.command_line import exit_code
 
 RATIOS = (1.0, 2.0, 4.0, 6.0)
 ECHO_FACTORS = (1, 2, 3, 4, 5)
@@ -74,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

@@ -3,11 +3,13 @@
 python -m benchmarks.remote [--workload=transformer_lm1b] [--scale=small]      a minute; needs a quiet machine
 """
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from benchmarks.command_line import echoed_study
+from experiments.command_line import exit_code
 
 RATIOS = (2.0, 4.0, 6.0)
 BATCHES = 200
@@ -54,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

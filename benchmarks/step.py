@@ -8,12 +8,13 @@ on one thread and on every core.
 """
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Any
 
 from experiments import workloads
-from experiments.command_line import Parser
+from experiments.command_line import Parser, exit_code
 from experiments.protocol import engine
 from experiments.protocol.study import Study, make_study
 
@@ -106,4 +107,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

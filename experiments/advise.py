@@ -14,7 +14,10 @@ from experiments import workloads
 from experiments.command_line import Parser, exit_code, positive_float
 from experiments.figure4 import earliest
 from experiments.protocol import engine
-from experiments.protocol.study import make_study
+from experiments.protocol.study import ConfigError, make_study
+
+MOST_SECONDS = 10.0
+"""The longest that a batch may take to be read; advice would take minutes."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,6 +43,9 @@ def main(argv: list[str] | None = None) -> int:
         examples = training.examples
         if flags.ratio is not None:
             seconds = training.downstream_seconds()
+            if flags.ratio * seconds > MOST_SECONDS:
+                most = MOST_SECONDS / seconds
+                raise ConfigError(f"--ratio must be at most {most:,.0f} here, which is {MOST_SECONDS:g} s a batch")
             examples = training.slowed_down(flags.ratio * seconds)
             print(f"reading slowed down to {flags.ratio:g} times {seconds * 1e3:.2f} ms a batch\n")
         pipeline = Pipeline(

@@ -24,7 +24,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.command_line import Parser, exit_code
+from experiments.command_line import Parser, exit_code, folder
 from experiments.protocol import search as quasi_random
 from experiments.protocol import store, tables
 from experiments.protocol.study import ResultsError, Study
@@ -139,8 +139,8 @@ def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = Parser(__doc__)
     parser.add_argument("--scale", required=True, choices=("smoke", "small", "paper"))
-    parser.add_argument("--runs", type=Path, default=store.ROOT)
-    parser.add_argument("--results", type=Path, default=tables.RESULTS)
+    parser.add_argument("--runs", type=folder, default=store.ROOT)
+    parser.add_argument("--results", type=folder, default=tables.RESULTS)
     parser.add_argument("--allow-changed", action="store_true", help="take trials of changed files as well")
     flags = parser.parse_args(argv)
     return exit_code(lambda: print(collect(flags.runs, flags.results, flags.scale, flags.allow_changed)))

@@ -91,7 +91,7 @@ def _parse(
     parser.add_argument("--workers", type=positive, help="local worker processes (default: one a core; paper: 1)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster to use instead, e.g. tcp://host:8786")
     parser.add_argument("--engine", choices=("dask", "inline"), default="dask", help="inline: train in this process")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the raw runs")
+    parser.add_argument("--runs", type=folder, default=Path("runs"), help="folder of the raw runs")
     parser.add_argument(
         "--timing", type=Path, metavar="FILE", help="for --plan: what `python -m benchmarks.accelerator` wrote"
     )
@@ -107,9 +107,22 @@ def _parse(
     flags, overrides = parser.parse_with_overrides(argv)
     if flags.plan and flags.status:
         parser.error("--plan and --status are two questions; give one")
+    if flags.status and not flags.runs.is_dir():
+        parser.error(f"nothing has run in {flags.runs}: it is not there; --runs names another folder")
     if flags.engine == "inline" and (flags.scheduler or flags.workers):
         parser.error("--engine=inline trains in this process; leave out --scheduler and --workers")
     return flags, overrides
+
+
+def folder(text: str) -> Path:
+    """A flag's value, a folder that is there or can be made."""
+    path = Path(text)
+    for part in (path, *path.parents):
+        if part.is_dir():
+            return path
+        if part.exists() or part.is_symlink():
+            raise argparse.ArgumentTypeError(f"must be a folder, but {part} is a file")
+    return path
 
 
 def positive(text: str) -> int:

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from experiments import workloads
-from experiments.command_line import Parser, exit_code, positive, positive_float, share_below_one
+from experiments.command_line import Parser, exit_code, folder, positive, positive_float, share_below_one
 from experiments.protocol import engine, store, tables
 from experiments.protocol.study import Study, make_study
 
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--updates", type=positive, default=3000)
     parser.add_argument("--learning-rate", type=positive_float, default=0.1)
     parser.add_argument("--momentum", type=share_below_one, default=0.8)
-    parser.add_argument("--results", type=Path, default=tables.RESULTS)
+    parser.add_argument("--results", type=folder, default=tables.RESULTS)
     flags = parser.parse_args(argv)
 
     def work() -> None:

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from experiments import workloads
-from experiments.command_line import Parser, exit_code, natural, positive
+from experiments.command_line import Parser, exit_code, folder, natural, positive
 from experiments.protocol import engine, store, tables
 from experiments.protocol.study import ConfigError, Measurement, Study, TrialResult
 
@@ -213,7 +213,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--trials", type=positive, default=20, help="how many; default 20")
     parser.add_argument("--seed", type=natural, default=0, help="of the choice; default 0")
     parser.add_argument("--workload", help="draw only its trials, e.g. ssd_coco")
-    parser.add_argument("--results", type=Path, default=tables.RESULTS)
+    parser.add_argument("--results", type=folder, default=tables.RESULTS)
     flags = parser.parse_args(argv)
 
     def work() -> None:

@@ -10,13 +10,12 @@ seconds since the first batch, with revision, processor and threads. Needs a qui
 
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from experiments import workloads
-from experiments.command_line import Parser, exit_code, positive_float
+from experiments.command_line import Parser, exit_code, folder, positive_float
 from experiments.figure4 import earliest
 from experiments.protocol import engine, store, tables
 from experiments.protocol.study import Study, make_study
@@ -57,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--scale", choices=workloads.SCALES, required=True)
     parser.add_argument("--workload", choices=workloads.WORKLOADS, default="transformer_lm1b")
     parser.add_argument("--ratio", type=positive_float, default=2.0, help="R, and the echo factor of the second run")
-    parser.add_argument("--results", type=Path, default=tables.RESULTS)
+    parser.add_argument("--results", type=folder, default=tables.RESULTS)
     flags, overrides = parser.parse_with_overrides(argv)
     if flags.ratio < 1:
         parser.error(f"--ratio must be at least 1, as an echo factor, got {flags.ratio:g}")

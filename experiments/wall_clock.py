@@ -25,7 +25,7 @@ import pandas as pd
 from ml_collections import ConfigDict
 
 from experiments import workloads
-from experiments.command_line import Parser, exit_code, positive, positive_float
+from experiments.command_line import Parser, exit_code, folder, positive, positive_float
 from experiments.figure4 import EXPERIMENT, studies
 from experiments.protocol import engine, store, tables
 from experiments.protocol import search as quasi_random
@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--ratio", type=positive_float, action="append", help="R; may be repeated; default 6")
     parser.add_argument("--echo-factor", type=positive_float, action="append", help="may be repeated; default 1 to 6")
     parser.add_argument("--reruns", type=positive, default=RERUNS, help="reruns of each chosen trial; default 5")
-    parser.add_argument("--results", type=Path, default=tables.RESULTS)
+    parser.add_argument("--results", type=folder, default=tables.RESULTS)
     flags, overrides = parser.parse_with_overrides(argv)
 
     def work() -> None:

@@ -127,11 +127,11 @@ def prepare_file(wet: Path, out: Path, progress: Callable[[float], object]) -> N
         for offset, member in members(stream, skipped):
             progress(offset - done)
             done = offset
+            pages: list[Page] = []
             try:
-                pages = list(read_pages(member))
+                pages.extend(read_pages(member))
             except BadMember as fault:
                 skipped(offset, str(fault))
-                continue
             for page in pages:
                 counts["pages"] += 1
                 if not is_english(page):

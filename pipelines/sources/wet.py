@@ -1,13 +1,11 @@
 """Reads Common Crawl's WET files: gzip members of one WARC record each, whatever is damaged skipped and named."""
 
-import io
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
-
-from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 GZIP_MAGIC = b"\x1f\x8b\x08"
 CHUNK_BYTES = 1 << 14
@@ -28,6 +26,8 @@ def members(stream: BinaryIO, skipped: Callable[[int, str], None]) -> Iterator[t
     offset: int | None = 0
     damaged = False
     size = stream.seek(0, os.SEEK_END)
+    if not size:
+        skipped(0, "the file is empty")
     while offset is not None and offset < size:
         try:
             content, end = _inflate(stream, offset)
@@ -83,18 +83,25 @@ class Page:
 def read_pages(member: bytes) -> Iterator[Page]:
     """The pages in a gzip member's content: one, or none where it holds a record of another kind.
 
+    Field names know no case, and lines may end in line feeds alone.
+
     Raises:
-      BadMember: it does not hold whole WARC records.
+      BadMember: what follows the pages given so far is no whole WARC record.
     """
-    try:
-        for record in ArchiveIterator(io.BytesIO(member), parse_http=False):
-            content = record.reader.read()
-            if len(content) != int(record.headers.get("Content-Length") or -1):
-                raise BadMember("its WARC record is cut short")
-            if record.record_type == WarcRecordType.conversion:
-                url, languages = (
-                    record.headers.get(f"WARC-{name}") for name in ("Target-URI", "Identified-Content-Language")
-                )
-                yield Page(url or "", content.decode("utf-8", "replace"), languages)
-    except (OSError, ValueError) as error:
-        raise BadMember(f"not a WARC record ({error})") from error
+    position = 0
+    while (record := _HEAD.match(member, position)) is not None:
+        lines = record["fields"].decode("utf-8", "replace").splitlines()
+        fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        if not (length := fields.get("content-length", "")).isdecimal():
+            raise BadMember(f"not a WARC record (its content-length is {length!r})")
+        position = record.end() + int(length)
+        if position > len(member):
+            raise BadMember("its WARC record is cut short")
+        if fields.get("warc-type") == "conversion":
+            text = member[record.end() : position].decode("utf-8", "replace")
+            yield Page(fields.get("warc-target-uri", ""), text, fields.get("warc-identified-content-language"))
+    if member[position:].strip():
+        raise BadMember("not a WARC record")
+
+
+_HEAD = re.compile(rb"\s*WARC/\d[^\n]*\n(?P<fields>(?:[^\r\n][^\n]*\n)*)\r?\n")

@@ -4,7 +4,9 @@ Token 0 is padding everywhere: the loss ignores it, and the model reads it as th
 """
 
 import itertools
+import logging
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +17,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from filelock import FileLock
 from tqdm import tqdm
+
+_log = logging.getLogger(__name__)
 
 PADDING, UNKNOWN, END = 0, 1, 2
 SENTENCES_PER_SHARD = 250_000
@@ -37,22 +41,65 @@ def byte_windows(text: str, length: int) -> np.ndarray:
     return tokens[: len(tokens) // length * length].reshape(-1, length)
 
 
+LONGEST_SENTENCE = 4192
+"""Bytes; SentencePiece's own limit."""
+
+
 def train_vocabulary(sentences: Iterable[str], path: Path, vocab_size: int) -> None:
-    """Trains a SentencePiece BPE vocabulary and writes it to `path`, whole or not at all."""
+    """Trains a SentencePiece BPE vocabulary and writes it to `path`, whole or not at all.
+
+    Raises:
+      ValueError: the sentences are too few for one so large, or all too long.
+    """
     unfinished = path.with_suffix(".unfinished")
+    lengths = Lengths()
     with unfinished.open("wb") as out:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(sentences),
-            model_writer=out,
-            vocab_size=vocab_size,
-            model_type="bpe",
-            pad_id=PADDING,
-            unk_id=UNKNOWN,
-            eos_id=END,
-            bos_id=-1,
-            minloglevel=2,
-        )
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=lengths.of(sentences),
+                model_writer=out,
+                vocab_size=vocab_size,
+                model_type="bpe",
+                pad_id=PADDING,
+                unk_id=UNKNOWN,
+                eos_id=END,
+                bos_id=-1,
+                max_sentence_length=LONGEST_SENTENCE,
+                minloglevel=2,
+            )
+        except (RuntimeError, OSError) as error:
+            raise ValueError(_what_does_not_fit(str(error), vocab_size, lengths)) from None
+    if lengths.too_long:
+        _log.warning("the vocabulary leaves out %s", lengths)
     os.replace(unfinished, path)
+
+
+class Lengths:
+    """Counts the sentences that pass, and those that SentencePiece leaves out."""
+
+    def __init__(self) -> None:
+        self.sentences = self.too_long = 0
+
+    def of(self, sentences: Iterable[str]) -> Iterator[str]:
+        """The sentences themselves."""
+        for sentence in sentences:
+            self.sentences += 1
+            self.too_long += len(sentence.encode("utf-8")) > LONGEST_SENTENCE
+            yield sentence
+
+    def __str__(self) -> str:
+        return f"{self.too_long:,} of {self.sentences:,} lines, which are longer than {LONGEST_SENTENCE:,} bytes"
+
+
+def _what_does_not_fit(said: str, vocab_size: int, lengths: Lengths) -> str:
+    if largest := re.search(r"value <= (\d+)", said):
+        return (
+            f"{lengths.sentences:,} lines are too few for a vocabulary of {vocab_size:,}; "
+            f"the largest that fits is --config.data.vocab_size={largest[1]}"
+        )
+    if lengths.sentences == lengths.too_long:
+        return f"there is nothing to make a vocabulary of: {lengths}"
+    return f"no vocabulary of {vocab_size:,} can be made of {lengths.sentences:,} lines: {said.splitlines()[-1]}"
 
 
 def load_vocabulary(path: Path) -> sentencepiece.SentencePieceProcessor:

@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from wet_files import member
 
 from experiments import workloads
 from pipelines.sources import bundled, crawl, wet
 from pipelines.sources import registry as sources
 from pipelines.sources.source import DatasetMissing
+from pipelines.sources.wet import BadMember, members, read_pages
 from pipelines.transforms import text
 
 ENGLISH = bundled.load_text("brown").replace("\n\n", "\n").split("\n")
@@ -275,3 +278,54 @@ def test_the_workload_is_lm1bs_but_for_data_budget_and_target(scale):
     different = {key for key in lm1b.keys() | crawled.keys() if lm1b.get(key) != crawled.get(key)}
     assert different <= {"workload", "data", "budget_fresh_examples", "target", "eval_every_steps"}
     assert crawled["data"]["source"] != lm1b["data"]["source"]
+
+
+def record(text, *, end="\r\n", length="Content-Length", declared=None, kind="conversion"):
+    """A WARC record, not compressed."""
+    body = text.encode("utf-8")
+    lines = ["WARC/1.0", f"WARC-Type: {kind}", "warc-target-uri: http://a", f"{length}: {declared or len(body)}"]
+    return (end.join(lines) + end + end).encode("utf-8") + body + (end + end).encode("utf-8")
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\n"])
+@pytest.mark.parametrize("length", ["Content-Length", "content-length", "CONTENT-LENGTH"])
+def test_field_names_know_no_case_and_lines_may_end_in_line_feeds(end, length):
+    pages = list(read_pages(record("one\n\ntwo", end=end, length=length) + record("three", end=end, length=length)))
+    assert [(page.url, page.text) for page in pages] == [("http://a", "one\n\ntwo"), ("http://a", "three")]
+
+
+def test_a_good_record_beside_a_cut_one_in_a_member_is_kept(tmp_path):
+    cut = record("\n".join(page(1)), declared=100_000)
+    (tmp_path / "wet").mkdir()
+    content = gzip.compress(record("\n".join(page(0))) + cut)
+    (tmp_path / "wet" / "a.warc.wet.gz").write_bytes(content)
+    counts = crawl.prepare(tmp_path / "wet", tmp_path / "out")
+    assert (counts["pages"], counts["skipped_members"]) == (1, 1)
+
+
+def test_an_empty_file_is_named(tmp_path, capsys):
+    (tmp_path / "a.warc.wet.gz").write_bytes(b"")
+    counts = crawl.prepare(tmp_path, tmp_path / "out")
+    assert counts["skipped_members"] == 1
+    assert "a.warc.wet.gz: skipped what begins at byte 0: the file is empty" in capsys.readouterr().err
+
+
+RECORDS = [record("a"), record("b", end="\n"), b"WARC/1.0\r\n", b"Content-Length: 5\n\n"]
+
+
+@settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "200")), deadline=None)
+@given(
+    st.lists(
+        st.binary(max_size=80) | st.sampled_from([record("a"), record("b", end="\n"), b"WARC/1.0\r\n"]), max_size=5
+    ),
+    st.booleans(),
+    st.integers(0, 400),
+)
+def test_whatever_a_file_holds_is_read_or_skipped(parts, compressed, cut):
+    file = b"".join(map(gzip.compress, parts) if compressed else parts)
+    skipped = []
+    for _, content in members(io.BytesIO(file[: max(0, len(file) - cut)]), lambda *fault: skipped.append(fault)):
+        try:
+            assert all(isinstance(page.text, str) for page in read_pages(content))
+        except BadMember as fault:
+            assert str(fault)

@@ -103,3 +103,19 @@ def test_one_update_of_the_papers_config(data_dir):
     result = trial.run(study, 0, 0, point, bound_steps=lambda: None, record=measurements.append)
     assert result.sgd_steps == 1
     assert 3 < measurements[0].value < 9
+
+
+def test_a_vocabulary_that_is_too_large_names_the_largest_that_fits(tmp_path):
+    path = tmp_path / "vocabulary.model"
+    with pytest.raises(ValueError, match=r"50 lines are too few for a vocabulary of 32,000; .*vocab_size=\d+") as said:
+        text.train_vocabulary((f"line {i} of few" for i in range(50)), path, 32_000)
+    assert not path.exists()
+    text.train_vocabulary((f"line {i} of few" for i in range(50)), path, int(str(said.value).rpartition("=")[2]))
+
+
+def test_lines_that_are_too_long_are_counted(tmp_path, caplog):
+    lines = [f"line {i} of few" for i in range(50)] + ["long " * 2_000] * 2
+    text.train_vocabulary(lines, tmp_path / "vocabulary.model", 40)
+    assert "leaves out 2 of 52 lines, which are longer than 4,192 bytes" in caplog.text
+    with pytest.raises(ValueError, match="nothing to make a vocabulary of: 2 of 2 lines"):
+        text.train_vocabulary(lines[-2:], tmp_path / "other.model", 40)
