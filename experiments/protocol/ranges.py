@@ -99,7 +99,9 @@ def like(default: Any) -> Range:
 
 
 def of(key: str, default: Any) -> Range:
-    """What the setting of this key and default may be."""
+    """What the setting of this key and default may be, also where it is one of `config.at`."""
+    if key.startswith("at."):
+        key = key.split(".", 2)[2]
     return RANGES.get(key) or like(default)
 
 

@@ -5,7 +5,8 @@
                                                              measurements.jsonl  appended while the trial trains
                                                              result.json         atomically in place once it is done
 
-A trial is finished when its result is there and matches its measurements; anything else is run again from its start.
+A trial is finished when its result is there, whole, and matches its description and its measurements; anything else is
+run again from its start.
 The kernel drops a killed process's lock, so no lock outlives its holder.
 """
 
@@ -21,13 +22,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from filelock import FileLock
 
-from experiments.protocol.study import Measurement, Study, TrialResult
+from experiments.protocol.study import Measurement, Status, Study, TrialResult
 
 ROOT = Path("runs")
+FORMAT = 2
+"""Of result.json."""
 MACHINE = ("device", "processor", "threads")
 PROVENANCE = ("git_revision", *MACHINE, "python", "jax", "tensorflow", "tensorflow-cpu", "numpy")
 """What of a trial's provenance the committed tables hold."""
@@ -44,19 +47,28 @@ def save_study(root: Path, study: Study) -> None:
     """Writes the study's own settings beside its trials."""
     folder = study_folder(root, study)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "study.json", study.to_json())
+    path = folder / "study.json"
+    try:
+        if path.read_text() == study.to_json():
+            return  # so a finished store may lie on a disk that cannot be written
+    except (OSError, ValueError):
+        pass
+    write_atomically(path, study.to_json())
 
 
 def studies(root: Path, scale: str) -> list[Study]:
     """Every study that has been started at `scale`; one whose file cannot be read is named and left out."""
     found = []
+    for trials in sorted((root / scale).glob("*/*/search0")):
+        if not os.path.lexists(trials.parent / "study.json"):
+            _log.warning("left out: %s has trials but no study.json; run its figure again", trials.parent)
     for path in sorted((root / scale).glob("*/*/study.json")):
         try:
             study = Study.from_json(path.read_text())
             if study_folder(root, study) != path.parent:
                 raise ValueError("its settings are not those that its folder is named after")
             found.append(study)
-        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
             _log.warning(
                 "left out: %s is damaged or of another revision (%s); run its figure again, or move its folder away",
                 path,
@@ -70,6 +82,7 @@ class TrialFolder:
 
     def __init__(self, root: Path, study: Study, search: int, index: int) -> None:
         self.path = study_folder(root, study) / f"search{search}" / f"trial{index:03d}"
+        self._names = {"study": study.name, "search": search, "index": index}
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -91,34 +104,81 @@ class TrialFolder:
 
     def finish(self, result: TrialResult) -> None:
         """Puts the result in place; from here on the trial counts as finished."""
-        fields = asdict(result) | {"measurements_sha256": self._measurements_hash()}
-        write_atomically(self.path / "result.json", json.dumps(fields, indent=1))
+        fields = {"format": FORMAT, **asdict(result)}
+        write_atomically(self.path / "result.json", json.dumps(fields | {"sha256": self._hash(fields)}, indent=1))
 
     def result(self) -> TrialResult | None:
-        """The result of a finished trial; None, and a warning that names the file, where it is damaged."""
+        """The result of a finished trial; None, and a warning that names it, where any of its files is damaged."""
         path = self.path / "result.json"
         try:
+            if not os.path.lexists(path):
+                return None
             fields = json.loads(path.read_text())
-            if fields.pop("measurements_sha256") != self._measurements_hash():
-                raise ValueError("its measurements are not the ones it was written with")
-            return TrialResult(**fields)
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            _log.warning("%s is damaged (%s); its trial is run again", path, error)
+            self._check_hash(fields)
+            result = _checked_result(fields)
+            description = self.description()
+            if any(description.get(name, value) != value for name, value in self._names.items()):
+                raise ValueError(f"trial.json is of {description.get('study')}, not of this trial")
+            last = 0
+            for measurement in self.measurements():
+                if not last < measurement.sgd_steps <= result.sgd_steps:
+                    raise ValueError("its measurements are not in order")
+                last = measurement.sgd_steps
+            return result
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
+            said = str(error).splitlines()[0] if str(error) else type(error).__name__
+            _log.warning("%s is damaged (%s); its trial is run again", path, said)
             return None
 
     def measurements(self) -> list[Measurement]:
         """The measurements of a finished trial."""
         lines = (self.path / "measurements.jsonl").read_text().splitlines()
-        return [Measurement(**json.loads(line)) for line in lines]
+        found = [Measurement(**json.loads(line)) for line in lines]
+        if not all(_is_whole(m.sgd_steps) and _is_number(m.value) for m in found):
+            raise ValueError("measurements.jsonl holds something else")
+        return found
 
     def description(self) -> dict[str, Any]:
         """The point, the seed and the provenance that `start` wrote."""
-        return json.loads((self.path / "trial.json").read_text())
+        found = json.loads((self.path / "trial.json").read_text())
+        if not all(map(_is_number, found["point"].values())) or not isinstance(found["provenance"], dict):
+            raise ValueError("trial.json holds something else")
+        return dict(found)
 
-    def _measurements_hash(self) -> str:
-        return hashlib.sha256((self.path / "measurements.jsonl").read_bytes()).hexdigest()
+    def _check_hash(self, fields: dict[str, Any]) -> None:
+        """Takes what is not the result's out of `fields`, and compares it with what is on disk."""
+        if "measurements_sha256" in fields:  # format 1, of the first results, which says nothing of trial.json
+            expected, found = fields.pop("measurements_sha256"), _sha256(self.path / "measurements.jsonl")
+        else:
+            expected, found = fields.pop("sha256"), self._hash(fields)
+            if fields.pop("format") != FORMAT:
+                raise ValueError("it is of a later revision")
+        if expected != found:
+            raise ValueError("what is in the folder is not what it was written with")
+
+    def _hash(self, fields: Mapping[str, Any]) -> str:
+        parts = [_sha256(self.path / name) for name in ("trial.json", "measurements.jsonl")]
+        return hashlib.sha256(json.dumps([fields, *parts], sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _checked_result(fields: Mapping[str, Any]) -> TrialResult:
+    result = TrialResult(**fields)
+    whole = (result.sgd_steps, result.examples_read, result.steps_to_target or 0)
+    if result.status not in get_args(Status) or not all(map(_is_whole, whole)) or not _is_number(result.seconds):
+        raise ValueError("its fields are of the wrong type")
+    return result
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def finished_results(root: Path, study: Study, search: int) -> dict[int, TrialResult]:

@@ -75,9 +75,10 @@ def test_trials_of_changed_files_need_a_flag(tmp_path, revision):
     study = dataclasses.replace(tiny(overrides={"trials": "1", "searches": "1"}), scale="small")
     store.save_study(tmp_path / "runs", study)
     finish(tmp_path / "runs", study, [(complete(12), [2.0])])
-    path = store.TrialFolder(tmp_path / "runs", study, 0, 0).path / "trial.json"
-    description = json.loads(path.read_text())
-    path.write_text(json.dumps(description | {"provenance": {"git_revision": revision}}))
+    trial = store.TrialFolder(tmp_path / "runs", study, 0, 0)
+    result, description = trial.result(), trial.description()
+    (trial.path / "trial.json").write_text(json.dumps(description | {"provenance": {"git_revision": revision}}))
+    trial.finish(result)
     printed = collect.collect(tmp_path / "runs", tmp_path, "small")
     assert "left out, 1 of 1 trials are of changed files or an unknown revision" in printed
     assert not (tmp_path / "small").exists()

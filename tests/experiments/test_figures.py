@@ -110,5 +110,5 @@ def test_bad_change_at_a_setting_is_named():
             config.at = {"b128": changes}
         with pytest.raises(ConfigError, match=rf"config\.at\.b128: .*{named}"):
             make_study(config, "baseline", 1, batch_size=128)
-    with pytest.raises(ConfigError, match=r"eval_every_steps must be positive"):
+    with pytest.raises(ConfigError, match=r"eval_every_steps must be a whole number from 1"):
         workloads.load("transformer_lm1b", "small", {"at.b128.eval_every_steps": "-7"})

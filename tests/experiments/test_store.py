@@ -1,7 +1,10 @@
+import dataclasses
 import errno
+import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import threading
 import time
 
@@ -18,7 +21,7 @@ RESULT = TrialResult("complete", 8, 8, 100, 1.5)
 def folder(tmp_path):
     folder = store.TrialFolder(tmp_path, tiny(), 0, 3)
     with folder.claimed():
-        folder.start({"point": {"learning_rate": 0.1}})
+        folder.start({"point": {"learning_rate": 0.1}, "seed": 1, "provenance": {}})
         folder.append(Measurement(4, 3.0))
         folder.append(Measurement(8, 2.5))
         folder.finish(RESULT)
@@ -33,7 +36,7 @@ def test_what_was_written_is_read_back(folder, tmp_path):
     assert store.finished_results(tmp_path, tiny(), 1) == {}
 
 
-@pytest.mark.parametrize("name", ["result.json", "measurements.jsonl"])
+@pytest.mark.parametrize("name", ["result.json", "measurements.jsonl", "trial.json"])
 @pytest.mark.parametrize("keep", [0.0, 0.5, 0.95])
 def test_truncated_file_is_named_and_its_trial_is_unfinished(folder, caplog, name, keep):
     path = folder.path / name
@@ -100,3 +103,92 @@ def test_provenance_names_versions_revision_and_machine(monkeypatch):
     assert {"git_revision", "python", "jax", "numpy", "os"} <= set(found)
     assert found["processor"]
     assert found["threads"] == 3
+
+
+NESTED = "[" * 100_000
+
+
+@pytest.mark.parametrize("name", ["result.json", "measurements.jsonl", "trial.json"])
+@pytest.mark.parametrize("content", ["", "null", "3", "[]", '{"a": 1}', NESTED, "\x00\x01", '"text"'])
+def test_any_other_content_is_named_and_its_trial_is_unfinished(folder, caplog, name, content):
+    (folder.path / name).write_text(content)
+    assert folder.result() is None
+    assert "result.json is damaged" in caplog.text and len(caplog.messages[-1].splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["result.json", "measurements.jsonl", "trial.json"])
+@pytest.mark.parametrize("kind", ["folder", "link to nothing", "binary", "missing"])
+def test_something_else_in_a_files_place_is_unfinished(folder, caplog, name, kind):
+    path = folder.path / name
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "link to nothing":
+        path.symlink_to(folder.path / "nothing")
+    elif kind == "binary":
+        path.write_bytes(b"\xff\xfe\x00")
+    assert folder.result() is None
+    assert caplog.messages or (kind, name) == ("missing", "result.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("trial.json", "0.1", "0.2"),
+        ("result.json", '"sgd_steps": 8', '"sgd_steps": 9'),
+        ("result.json", '"complete"', '"bounded"'),
+        ("result.json", '"format": 2', '"format": 3'),
+        ("measurements.jsonl", "2.5", "2.4"),
+    ],
+)
+def test_a_changed_number_is_noticed(folder, name, old, new):
+    path = folder.path / name
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    assert folder.result() is None
+
+
+@pytest.mark.parametrize(
+    "field", [("status", "won"), ("sgd_steps", 8.5), ("sgd_steps", True), ("seconds", "1"), ("examples_read", -1)]
+)
+def test_a_field_of_another_type_is_damage(folder, field):
+    folder.finish(dataclasses.replace(RESULT, **dict([field])))
+    assert folder.result() is None
+
+
+def test_results_of_the_first_format_are_read(folder):
+    fields = dataclasses.asdict(RESULT)
+    measured = hashlib.sha256((folder.path / "measurements.jsonl").read_bytes()).hexdigest()
+    (folder.path / "result.json").write_text(json.dumps(fields | {"measurements_sha256": measured}))
+    assert folder.result() == RESULT
+
+
+def test_a_copy_of_another_trial_is_noticed(folder, tmp_path, caplog):
+    folder.start({"study": tiny().name, "search": 0, "index": 3, "point": {}, "seed": 1, "provenance": {}})
+    folder.finish(RESULT)
+    assert folder.result() == RESULT
+    copy = store.TrialFolder(tmp_path, tiny(), 0, 4)
+    shutil.copytree(folder.path, copy.path)
+    assert copy.result() is None
+    assert "not of this trial" in caplog.text
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", NESTED, "\x00", "folder"])
+def test_a_study_that_cannot_be_read_is_named_and_leaves_the_others(tmp_path, caplog, content):
+    for study in (tiny(), tiny("example", 2)):
+        store.save_study(tmp_path, study)
+        (store.study_folder(tmp_path, study) / "search0").mkdir()
+    path = store.study_folder(tmp_path, tiny()) / "study.json"
+    path.unlink()
+    if content == "folder":
+        path.mkdir()
+    elif content is not None:
+        path.write_text(content)
+    assert store.studies(tmp_path, "smoke") == [tiny("example", 2)]
+    assert str(path.parent) in caplog.text and "run its figure again" in caplog.text
+
+
+def test_what_is_stored_already_is_not_written_again(tmp_path, monkeypatch):
+    store.save_study(tmp_path, tiny())
+    monkeypatch.setattr(store, "write_atomically", lambda *_: pytest.fail("written"))
+    store.save_study(tmp_path, tiny())
