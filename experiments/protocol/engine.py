@@ -8,8 +8,11 @@ command again goes on where the last run ended.
 import contextlib
 import logging
 import os
+import queue
+import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,10 @@ from tqdm import tqdm
 
 from experiments.protocol import search as quasi_random
 from experiments.protocol import store
-from experiments.protocol.study import EngineError, Study, TrialResult
+from experiments.protocol.study import ConfigError, EngineError, Study, TrialResult
+
+ANSWER_SECONDS = 20.0
+"""How long a scheduler may take to answer."""
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +45,7 @@ class Progress:
     studies: Sequence[Study]
     root: Path
     results: dict[tuple[int, int], dict[int, TrialResult]] = field(default_factory=dict)
+    failed: dict[Task, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for number, study in enumerate(self.studies):
@@ -49,6 +56,17 @@ class Progress:
         """Takes in a finished trial."""
         self.results[task.study, task.search][task.index] = result
 
+    def fail(self, task: Task, error: Exception) -> None:
+        """Takes in a trial that ended with an error of the model or the source, and names it; the others go on."""
+        study = self.studies[task.study]
+        point = ", ".join(f"{k} = {v:.6g}" for k, v in quasi_random.point(study, task.search, task.index).items())
+        said = str(error).strip().splitlines()
+        self.failed[task] = (
+            f"trial {task.index} of search {task.search} of {study.name} ({point}) failed: {type(error).__name__}"
+            + (f": {said[0]}" if said else "")
+        )
+        tqdm.write(self.failed[task], file=sys.stderr)
+
     def open_tasks(self) -> list[Task]:
         """The trials that are wanted by what is known now and not finished, in the order to run them."""
         tasks = []
@@ -56,7 +74,7 @@ class Progress:
             for index in range(quasi_random.wanted(self.studies[number], results)):
                 if index not in results:
                     tasks.append(Task(number, index, search))
-        return sorted(tasks)
+        return sorted(set(tasks) - set(self.failed))
 
     def counts(self) -> dict[str, int]:
         """Finished trials by status."""
@@ -148,6 +166,9 @@ def run(
                 workers = 1 if studies[0].scale == "paper" else os.cpu_count() or 1
             client = stack.enter_context(_client(scheduler, workers, environment))
             _run_dask(progress, root, client, bar)
+    if progress.failed:
+        first = next(iter(progress.failed.values()))
+        raise EngineError(f"{len(progress.failed)} trials failed, the others are kept; the first: {first}")
     return progress
 
 
@@ -169,7 +190,12 @@ def worker_environment(scale: str) -> dict[str, str]:
 def _run_inline(progress: Progress, root: Path, bar: "tqdm[Any]") -> None:
     while tasks := progress.open_tasks():
         task = tasks[0]
-        progress.add(task, run_task(root, progress.studies[task.study], task.search, task.index))
+        try:
+            progress.add(task, run_task(root, progress.studies[task.study], task.search, task.index))
+        except (ConfigError, EngineError, OSError):
+            raise
+        except Exception as error:
+            progress.fail(task, error)
         _show(bar, progress)
 
 
@@ -191,6 +217,7 @@ def _run_dask(progress: Progress, root: Path, client: Any, bar: "tqdm[Any]") -> 
             running[future] = task
             completed.add(future)
 
+    _await_workers(client)
     submit()
     for future in completed:
         task = running.pop(future)
@@ -205,25 +232,67 @@ def _run_dask(progress: Progress, root: Path, client: Any, bar: "tqdm[Any]") -> 
             raise EngineError(
                 "the scheduler went away; finished trials are kept, run the same command again"
             ) from error
-        progress.add(task, result)
+        except (ConfigError, EngineError, OSError):
+            raise
+        except Exception as error:
+            progress.fail(task, error)
+        else:
+            progress.add(task, result)
         _show(bar, progress)
         submit()
 
 
+def _within(seconds: float, work: Callable[[], Any]) -> Any:
+    """What `work` returns; TimeoutError where it takes longer, as Dask does where a port accepts and says nothing."""
+    done: queue.Queue[tuple[Any, Exception | None]] = queue.Queue()
+
+    def run() -> None:
+        try:
+            done.put((work(), None))
+        except Exception as error:
+            done.put((None, error))
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        result, error = done.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"no word for {seconds:g} s") from None
+    if error is not None:
+        raise error
+    return result
+
+
+def _await_workers(client: Any, seconds: float = 5.0) -> None:
+    """Waits until the cluster has a worker, and says so."""
+    waited = 0.0
+    while not client.nthreads():
+        address = client.scheduler.address
+        tqdm.write(f"no worker is connected to {address}; waiting, {waited:.0f} s so far", file=sys.stderr)
+        time.sleep(seconds)
+        waited += seconds
+
+
 @contextlib.contextmanager
 def _client(scheduler: str | None, workers: int, environment: dict[str, str]) -> Iterator[Any]:
-    """A Dask client of the cluster at `scheduler`, or of a local one that listens on loopback only."""
+    """A Dask client of the cluster at `scheduler`, or of a local one.
+
+    The local one listens on loopback only, and takes only who has the certificate that it makes for itself: a Dask
+    scheduler runs what it is sent, and other accounts of the machine reach loopback as well.
+    """
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client, LocalCluster, Security
 
     settings = {"distributed.nanny.pre-spawn-environ": environment, "distributed.logging.distributed": "error"}
     logging.getLogger("distributed").setLevel(logging.ERROR)
     with dask.config.set(settings), contextlib.ExitStack() as stack:
+        security = None
         if scheduler is None:
+            security = Security.temporary()
             cluster = LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
-                host="127.0.0.1",
+                host="tls://127.0.0.1",
+                security=security,
                 dashboard_address="127.0.0.1:0",
                 worker_dashboard_address="127.0.0.1:0",
                 memory_limit=0,
@@ -231,9 +300,10 @@ def _client(scheduler: str | None, workers: int, environment: dict[str, str]) ->
             )
             scheduler = stack.enter_context(cluster).scheduler_address
         try:
-            client = Client(scheduler, timeout=10)
-        except (OSError, ValueError, TimeoutError) as error:
-            raise EngineError(f"no Dask scheduler answers at {scheduler} ({error}); is it running?") from error
+            client = _within(ANSWER_SECONDS, lambda: Client(scheduler, timeout=10, security=security))
+        except (OSError, ValueError, TypeError, MemoryError, TimeoutError) as error:
+            said = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise EngineError(f"no Dask scheduler answers at {scheduler} ({said}); is it running?") from None
         yield stack.enter_context(client)
 
 

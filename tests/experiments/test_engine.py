@@ -1,15 +1,19 @@
 """Kills at any moment, two runs at once, damaged files: the table stays the same."""
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pandas as pd
 import psutil
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
+from distributed.security import Security
 from small_studies import OVERRIDES, tiny
 
 from experiments import collect, figure3, workloads
@@ -180,3 +184,75 @@ def test_trains_on_a_cluster_that_is_already_there(tmp_path):
         progress = engine.run([tiny(searches=1, trials=2)], root=tmp_path, scheduler=cluster.scheduler_address)
     assert len(progress.results[0, 0]) == 2
     assert not progress.open_tasks()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("banner", [b"", b"SSH-2.0-OpenSSH_9.2\r\n"], ids=["silent", "ssh"])
+def test_a_port_that_is_no_schedulers_is_named(tmp_path, monkeypatch, banner):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept():
+            with contextlib.suppress(OSError):
+                while True:
+                    kept.append(server.accept()[0])
+                    kept[-1].sendall(banner)
+
+        monkeypatch.setattr(engine, "ANSWER_SECONDS", 5.0)
+        kept = []
+        threading.Thread(target=accept, daemon=True).start()
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        started = time.monotonic()
+        with pytest.raises(EngineError, match=f"no Dask scheduler answers at {address}"):
+            engine.run([tiny()], root=tmp_path, scheduler=address)
+        assert time.monotonic() - started < 30
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.slow
+def test_a_stranger_on_the_same_machine_is_refused(tmp_path):
+    """Loopback is open to every account, and a scheduler runs what it is sent."""
+    with engine._client(None, 1, engine.worker_environment("smoke")) as client:
+        address = client.scheduler.address
+        assert address.startswith("tls://127.0.0.1:")
+        assert client.submit(lambda: 1).result() == 1
+        plain = address.replace("tls://", "tcp://")
+        for where, security in [(plain, None), (address, Security.temporary()), (address, None)]:
+            with pytest.raises((OSError, TimeoutError, TypeError, RuntimeError)):
+                Client(where, security=security, timeout=3)
+        hosts = {worker["host"] for worker in client.scheduler_info()["workers"].values()}
+        assert hosts == {"127.0.0.1"}
+
+
+def failing(root, study, search, index):
+    if index == 1:
+        raise ZeroDivisionError("in the model\nand more")
+    return run_task(root, study, search, index)
+
+
+run_task = engine.run_task
+
+
+@pytest.mark.parametrize("way", ["inline", "dask"])
+def test_a_trial_that_fails_is_named_with_its_point_and_the_others_go_on(tmp_path, monkeypatch, capsys, way):
+    monkeypatch.setattr(engine, "run_task", failing)
+    study = tiny(searches=2, trials=2)
+    with contextlib.ExitStack() as stack:
+        address = None
+        if way == "dask":
+            cluster = LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None)
+            address = stack.enter_context(cluster).scheduler_address
+        with pytest.raises(EngineError, match=r"2 trials failed, the others are kept; the first: trial 1 of search 0"):
+            engine.run([study], root=tmp_path, engine=way, scheduler=address)
+    said = capsys.readouterr().err
+    assert "learning_rate = " in said and "ZeroDivisionError: in the model" in said and "and more" not in said
+    for search in range(2):
+        finished = store.finished_results(tmp_path, study, search)
+        assert 0 in finished and 1 not in finished
+
+
+def test_a_cluster_without_workers_is_waited_for(tmp_path, capsys):
+    with LocalCluster(n_workers=0, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        with Client(cluster) as client:
+            threading.Timer(0.5, cluster.scale, [1]).start()
+            engine._await_workers(client, seconds=0.1)
+        assert f"no worker is connected to {cluster.scheduler_address}; waiting" in capsys.readouterr().err
