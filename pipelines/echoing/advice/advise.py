@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
@@ -150,35 +150,25 @@ def advise(
       NotALoader: `loader` is neither iterable nor a function.
       PipelineEnded: the loader gives too little to be timed, and cannot be read again.
     """
-    say = progress or (lambda line: print(line, file=sys.stderr, flush=True))
-    results = worth.load() if known is None else known
     plain = as_loader(loader)
-
-    def timed(what: str, batches: Any, with_step: Step | None = None) -> Seconds:
-        say(f"timing {what} ...")
-        return seconds_per_batch(batches, with_step, seconds, rounds)
-
-    say("timing the step alone ...")
+    timed = _Stopwatch(step, seconds, rounds, progress or (lambda line: print(line, file=sys.stderr, flush=True)))
     kept = held(plain.batches(), HELD_BATCHES)
     if not kept:
         raise PipelineEnded("the pipeline gives no batches")
-    alone = step_seconds(cycle(kept), step, seconds, rounds)  # first, so that its code is compiled
-    now = timed("training as it is", plain.batches(), step)
+    alone = timed.step_alone(kept)  # first, so that its code is compiled
+    now = timed("training as it is", plain.batches(), True)
     read = timed("the loader alone", plain.batches())
     tried: list[tuple[Remedy, Loader]] = []
     if now.mean / alone.mean >= WORTHWHILE_SPEEDUP:
         others = {**plain.remedies(), **{what: as_loader(other) for what, other in (alternatives or {}).items()}}
-        for what, other in others.items():
-            tried.append((Remedy(what, timed(what, other.batches(), step)), other))
+        tried = [(Remedy(what, timed(what, other.batches(), True)), other) for what, other in others.items()]
         tried.sort(key=lambda pair: pair[0].seconds.mean)
     pays = bool(tried) and now.mean / tried[0][0].seconds.mean >= WORTHWHILE_SPEEDUP
     source, per_step = (tried[0][1], tried[0][0].seconds) if pays else (plain, now)
-
     choices = []
     for place in source.places:
-        upstream = timed(f"what is in front of the place {place}", source.upstream(place))
-        downstream = timed(f"what is behind the place {place}", source.downstream(place), step)
-        timing = Timing(upstream, downstream, alone)
+        timing = timed.place(source, place, alone)
+        results = worth.load() if known is None else known
         choices.append(choose(place, timing, per_step.mean, results, epochs, partial(source.code, place)))
     choices.sort(key=lambda choice: (choice.echo_factor > 1, choice.promise), reverse=True)
     return Advice(
@@ -193,6 +183,28 @@ def advise(
         _memory(),
         epochs,
     )
+
+
+@dataclass(frozen=True)
+class _Stopwatch:
+    """Times this and that for `seconds` a round, and says before what."""
+
+    step: Step
+    seconds: float
+    rounds: int
+    say: Callable[[str], None]
+
+    def __call__(self, what: str, batches: Iterable[Any], with_step: bool = False) -> Seconds:
+        self.say(f"timing {what} ...")
+        return seconds_per_batch(batches, self.step if with_step else None, self.seconds, self.rounds)
+
+    def step_alone(self, kept: Sequence[Any]) -> Seconds:
+        self.say("timing the step alone ...")
+        return step_seconds(cycle(kept), self.step, self.seconds, self.rounds)
+
+    def place(self, loader: Loader, place: str, alone: Seconds) -> Timing:
+        upstream = self(f"what is in front of the place {place}", loader.upstream(place))
+        return Timing(upstream, self(f"what is behind the place {place}", loader.downstream(place), True), alone)
 
 
 def choose(
