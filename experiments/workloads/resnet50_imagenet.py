@@ -3,7 +3,8 @@
 Paper scale. From the paper: target, batch size, virtual batches of 32, shuffle buffer, evaluation interval, run
 lengths, 5 searches of 50 feasible trials, Nesterov momentum, a rate that falls linearly to 1/1000 over a searched
 number of updates. Not printed there, so our choice: the held-out validation images, the form of crop and colour
-distortion, weight decay, label smoothing, search space, the loss at which a trial counts as diverged.
+distortion, weight decay on kernels alone, batch statistics kept with a momentum of 0.9, label smoothing, search space,
+the loss at which a trial counts as diverged.
 
 Small scale: 2,000 composites (an object of Fashion-MNIST, tinted, on a photograph), stored as JPEGs of 48 pixels,
 cropped, flipped and distorted to 32; three bottleneck blocks behind the usual stem, virtual batches of 16. Calibrated

@@ -2,8 +2,9 @@
 
 Paper scale. From the paper: target, batch size, shuffle buffer, evaluation interval, run lengths, 5 searches of 100
 feasible trials, Nesterov momentum at a constant rate. Not printed there, so our choice: model size (the base
-Transformer's), vocabulary, sequence length, validation sentences, search space, the loss at which a trial counts as
-diverged.
+Transformer's), no dropout, learned positions, attention without biases, normalisation in front of each part, logits
+computed in bfloat16, vocabulary, sequence length, validation sentences, search space, the loss at which a trial counts
+as diverged.
 
 Small scale: bytes of the Brown corpus in windows of 32, a model of 63,936 parameters. Calibrated on the baseline alone,
 then frozen, but for one search space (see below): coarse searches found the region of good rates (0.07 to 0.38) and
