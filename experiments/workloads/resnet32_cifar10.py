@@ -3,8 +3,8 @@
 Paper scale. From the paper: target, batch size, shuffle buffer, evaluation interval, run lengths, 5 searches of 100
 feasible trials, Nesterov momentum, a rate that falls linearly to 1/100 over a searched number of updates. Not printed
 there, so our choice: the held-out validation images, padding, weight decay on kernels alone, batch statistics kept with
-a momentum of 0.9, label smoothing, search space, the loss at which a trial counts as diverged; and batch normalisation over the whole batch, since the paper names no virtual
-batch for this model.
+a momentum of 0.9, label smoothing, search space, the loss at which a trial counts as diverged; and batch normalisation
+over the whole batch, since the paper names no virtual batch for this model.
 
 Small scale: 2,000 images of Fashion-MNIST at 14 pixels, padded by 2, cropped and flipped; a ResNet-8 of 8 channels.
 Calibrated on the baseline alone, then frozen: coarse searches found the region of good rates (0.09 to 0.33), momenta
