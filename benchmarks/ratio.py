@@ -25,9 +25,7 @@ def main() -> None:
     study = echoed_study(__doc__)
     from experiments.protocol.training import Training
     from pipelines.echoing.advice import timing
-    from pipelines.echoing.tfdata.datasets import as_set
     from pipelines.echoing.tfdata.echo import CHUNK
-    from pipelines.echoing.tfdata.loader import Pipeline
     from pipelines.echoing.tfdata.runs import drive
 
     training = Training(study, overlap=True)
@@ -37,16 +35,10 @@ def main() -> None:
     )
     for ratio in RATIOS:
         wanted = ratio * training.downstream_seconds()
-        pipeline = Pipeline(
-            training.slowed_down(wanted),
-            study.batch_size,
-            study.shuffle_buffer,
-            training.augment if training.augments else None,
-            run_as=as_set,
-        )
+        pipeline = training.named_stages(training.slowed_down(wanted))
         before = timing.seconds_per_batch(pipeline.upstream(study.variant), None, 1, 8)
         behind = timing.seconds_per_batch(pipeline.downstream(study.variant), training.step, 1, 8)
-        times = timing.Timing(before, behind, behind)
+        times = timing.Timing(before, behind)
         low, high = times.ratio_range
         words = f"{ratio:8g}{times.ratio:10.2f}{f'{low:.2f} - {high:.2f}':>20}{times.ratio / ratio - 1:+9.1%}"
         print(f"{words}{wanted * 1e3:17.2f}{times.upstream.mean * 1e3:10.2f}")

@@ -36,8 +36,6 @@ def main(argv: list[str] | None = None) -> int:
         from experiments.protocol.training import Training, pipeline_errors  # imports JAX and TensorFlow
         from pipelines.echoing.advice import advise
         from pipelines.echoing.advice.__main__ import print_confirmation
-        from pipelines.echoing.tfdata.datasets import as_set
-        from pipelines.echoing.tfdata.loader import Pipeline
 
         training = Training(study, overlap=True)
         examples = training.examples
@@ -48,13 +46,7 @@ def main(argv: list[str] | None = None) -> int:
                 raise ConfigError(f"--ratio must be at most {most:,.0f} here, which is {MOST_SECONDS:g} s a batch")
             examples = training.slowed_down(flags.ratio * seconds)
             print(f"reading slowed down to {flags.ratio:g} times {seconds * 1e3:.2f} ms a batch\n")
-        pipeline = Pipeline(
-            examples,
-            study.batch_size,
-            study.shuffle_buffer,
-            training.augment if training.augments else None,
-            run_as=as_set,
-        )
+        pipeline = training.named_stages(examples)
         with pipeline_errors(study):
             advice = advise(pipeline, training.step)
             print(advice)

@@ -57,7 +57,13 @@ class Progress:
         self.results[task.study, task.search][task.index] = result
 
     def fail(self, task: Task, error: Exception) -> None:
-        """Takes in a trial that ended with an error of the model or the source, and names it; the others go on."""
+        """Takes in a trial that ended with an error of the model or the source, and names it; the others go on.
+
+        Raises:
+          ConfigError, EngineError, OSError: `error` itself, where it would end the others as well.
+        """
+        if isinstance(error, ConfigError | EngineError | OSError):
+            raise error
         study = self.studies[task.study]
         point = ", ".join(f"{k} = {v:.6g}" for k, v in quasi_random.point(study, task.search, task.index).items())
         said = str(error).strip().splitlines()
@@ -192,8 +198,6 @@ def _run_inline(progress: Progress, root: Path, bar: "tqdm[Any]") -> None:
         task = tasks[0]
         try:
             progress.add(task, run_task(root, progress.studies[task.study], task.search, task.index))
-        except (ConfigError, EngineError, OSError):
-            raise
         except Exception as error:
             progress.fail(task, error)
         _show(bar, progress)
@@ -232,8 +236,6 @@ def _run_dask(progress: Progress, root: Path, client: Any, bar: "tqdm[Any]") -> 
             raise EngineError(
                 "the scheduler went away; finished trials are kept, run the same command again"
             ) from error
-        except (ConfigError, EngineError, OSError):
-            raise
         except Exception as error:
             progress.fail(task, error)
         else:

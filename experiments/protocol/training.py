@@ -16,6 +16,7 @@ import tensorflow as tf
 from experiments.protocol.model import Batch, CompiledModel
 from experiments.protocol.study import ConfigError, EngineError, Study
 from pipelines.echoing.tfdata import datasets, stages, timing
+from pipelines.echoing.tfdata.loader import Pipeline
 from pipelines.sources import registry, slow
 from pipelines.sources.source import UNREADABLE, Source
 
@@ -42,7 +43,7 @@ class Training:
     """The updates of trial `index` of search `search` of a study, from the first on.
 
     `model` is compiled, and `validation` its validation batches, both shared by all trainings of a process and setting.
-    `seed` is the pipeline's; `augment` is the stage that augments examples, if it `augments`; `state` is what updates
+    `seed` is the pipeline's; `augment` is the stage that augments examples, if its source does; `state` is what updates
     have changed, None before the first.
     """
 
@@ -83,7 +84,6 @@ class Training:
             study.variant, study.echo_factor, study.batch_size, study.shuffle_buffer, study.repeated_batch_buffer
         )
         self.stages = timing.overlapping(settings) if overlap else settings
-        self.augments = self._source.augment is not None
         self.augment = stages.in_chunks(self._source.augment, self.seed)
         self.restart()
 
@@ -101,6 +101,11 @@ class Training:
         """What it reads, from a source that takes so long for a batch."""
         size = self._study.batch_size
         return slow.slow(self.examples, slow.Storage(size / seconds_per_batch, request_examples=size))
+
+    def named_stages(self, examples: tf.data.Dataset) -> Pipeline:
+        """The pipeline that reads `examples`, in the stages that the advisor times."""
+        augment = self.augment if self._source.augment is not None else None
+        return Pipeline(examples, self._study.batch_size, self._study.shuffle_buffer, augment, run_as=datasets.as_set)
 
     def batches(self, examples: tf.data.Dataset, watch: Callable[..., Any] | None = None) -> tf.data.Dataset:
         """The training batches made of `examples`; `watch` is put at the echo point."""

@@ -1,86 +1,20 @@
 """Where images come from: bundled ones, CIFAR-10, ImageNet, COCO. They are decoded here; damaged ones are named."""
 
 import functools
-import logging
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from pipelines.echoing.tfdata.stages import Augment, Example
+from pipelines.echoing.tfdata.stages import Example
 from pipelines.sources.bundled import load_fashion_mnist
 from pipelines.sources.composites import write_composites
-from pipelines.sources.source import UNREADABLE, DatasetMissing, Source, in_memory, tfds_builder
+from pipelines.sources.preparation import Preparation
+from pipelines.sources.source import Source, in_memory, tfds_builder
 from pipelines.transforms import detection, images
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """What becomes of undecoded examples.
-
-    decode: of one example; `corrupt` says what becomes of damaged ones in training: `fail` ends the run with their
-      names, `skip` looks through the training examples once before and leaves them out. Damaged validation images
-      always fail.
-    augment: of a chunk of decoded ones in training, as in `Source`; `evaluation` is done to each one instead.
-    """
-
-    decode: Callable[[Example], Example]
-    augment: Augment
-    evaluation: Callable[[Example], Example]
-    corrupt: str
-
-    def __post_init__(self) -> None:
-        if self.corrupt not in ("fail", "skip"):
-            raise ValueError(f"data.corrupt must be fail or skip, got {self.corrupt!r}")
-
-    def source(
-        self,
-        train: Callable[[int], tf.data.Dataset],
-        epoch: Callable[[], tf.data.Dataset],
-        validation: Callable[[], tf.data.Dataset],
-    ) -> Source:
-        """The source of undecoded examples that are prepared.
-
-        Args:
-          train: them, endlessly, by a seed.
-          epoch: the same, each once, in any order.
-          validation: those to evaluate on.
-
-        Raises:
-          DatasetMissing: by reading, where no training example can be decoded.
-        """
-
-        @functools.cache
-        def skipped() -> list[bytes]:
-            return self._skipped(epoch()) if self.corrupt == "skip" else []
-
-        def training(seed: int) -> tf.data.Dataset:
-            return images.decode_all(images.without(train(seed), skipped()), self.decode)
-
-        def evaluated() -> tf.data.Dataset:
-            return images.decode_all(validation(), self.decode).map(self.evaluation)
-
-        def damaged() -> Iterator[str]:
-            for undecoded in (validation(), epoch()):
-                yield from (name.decode() for name in images.damaged(undecoded, self.decode).as_numpy_iterator())
-
-        return Source(training, evaluated, self.augment, damaged)
-
-    def _skipped(self, undecoded: tf.data.Dataset) -> list[bytes]:
-        names = list(images.damaged(undecoded, self.decode).as_numpy_iterator())
-        if names and next(images.without(undecoded, names).take(1).as_numpy_iterator(), None) is None:
-            raise DatasetMissing(
-                f"none of the {len(names)} training images can be decoded, such as {names[0].decode()}"
-            )
-        for name in names:
-            _log.warning("skipped %s: %s (%d in all)", name.decode(), UNREADABLE, len(names))
-        return names
-
 
 # Training images, as tensorflow-datasets lists them once a set is prepared.
 TRAIN_SIZES = {"cifar10": 50_000, "imagenet2012": 1_281_167}

@@ -30,7 +30,7 @@ def seconds(mean):
 
 
 def timing(upstream, downstream):
-    return Timing(seconds(upstream), seconds(downstream), seconds(downstream))
+    return Timing(seconds(upstream), seconds(downstream))
 
 
 def chosen(place, upstream, downstream, known=KNOWN, epochs=None):
@@ -81,7 +81,7 @@ def test_slow_batches_are_not_timed_for_ever(clock):
 
 
 def test_ratio_and_its_range():
-    times = Timing(Seconds(6, 5, 8), Seconds(2, 1, 4), seconds(1))
+    times = Timing(Seconds(6, 5, 8), Seconds(2, 1, 4))
     assert (times.ratio, times.ratio_range) == (3, (5 / 4, 8))
 
 

@@ -184,7 +184,7 @@ def test_echo_behind_torchdatas_loader_resumes():
 
 
 def test_advice_for_a_data_loader():
-    loader = DataLoader(Numbers(40), batch_size=4, shuffle=True)
+    loader = DataLoader(Indexed(40), batch_size=4, shuffle=True)
     seen = as_loader(loader)
     assert (seen.places, seen.length) == (("example_after_augmentation",), 10)
     (parallel,) = seen.remedies().values()
@@ -199,17 +199,6 @@ def test_advice_for_a_data_loader():
 
 def test_the_order_of_a_sampler_is_kept():
     """Examples echoed inside would be read in an order of their own."""
-    loader = as_loader(DataLoader(Numbers(40), batch_size=4))
+    loader = as_loader(DataLoader(Indexed(40), batch_size=4))
     assert loader.places == ("batch",)
     assert [batch.tolist() for batch in islice(loader.echoed("batch", 2), 3)] == [[0, 1, 2, 3]] * 2 + [[4, 5, 6, 7]]
-
-
-class Numbers(Dataset):
-    def __init__(self, count):
-        self.count = count
-
-    def __len__(self):
-        return self.count
-
-    def __getitem__(self, index):
-        return index

@@ -65,6 +65,10 @@ class Remedy:
     seconds: Seconds
     bytes: float = 0
 
+    def pays(self, now: Seconds) -> bool:
+        """Whether a step takes less than it does `now`, by enough."""
+        return now.mean / self.seconds.mean >= WORTHWHILE_SPEEDUP
+
 
 @dataclass(frozen=True)
 class Advice:
@@ -92,10 +96,15 @@ class Advice:
         return self.read.mean / self.step.mean
 
     @property
+    def reading_is_slower(self) -> bool:
+        """Whether R is beyond what it is measured to."""
+        return self.ratio >= WORTHWHILE_RATIO
+
+    @property
     def remedy(self) -> Remedy | None:
         """What to do first, None if nothing that is cheaper than echoing would help."""
         first = self.remedies[0] if self.remedies else None
-        return first if first and self.now.mean / first.seconds.mean >= WORTHWHILE_SPEEDUP else None
+        return first if first and first.pays(self.now) else None
 
     @property
     def best(self) -> Choice | None:
@@ -163,12 +172,12 @@ def advise(
         others = {**plain.remedies(), **{what: as_loader(other) for what, other in (alternatives or {}).items()}}
         tried = [(Remedy(what, timed(what, other.batches(), True)), other) for what, other in others.items()]
         tried.sort(key=lambda pair: pair[0].seconds.mean)
-    pays = bool(tried) and now.mean / tried[0][0].seconds.mean >= WORTHWHILE_SPEEDUP
+    results = worth.load() if known is None else known
+    pays = bool(tried) and tried[0][0].pays(now)
     source, per_step = (tried[0][1], tried[0][0].seconds) if pays else (plain, now)
     choices = []
     for place in source.places:
-        timing = timed.place(source, place, alone)
-        results = worth.load() if known is None else known
+        timing = timed.place(source, place)
         choices.append(choose(place, timing, per_step.mean, results, epochs, partial(source.code, place)))
     choices.sort(key=lambda choice: (choice.echo_factor > 1, choice.promise), reverse=True)
     return Advice(
@@ -202,9 +211,9 @@ class _Stopwatch:
         self.say("timing the step alone ...")
         return step_seconds(cycle(kept), self.step, self.seconds, self.rounds)
 
-    def place(self, loader: Loader, place: str, alone: Seconds) -> Timing:
+    def place(self, loader: Loader, place: str) -> Timing:
         upstream = self(f"what is in front of the place {place}", loader.upstream(place))
-        return Timing(upstream, self(f"what is behind the place {place}", loader.downstream(place), True), alone)
+        return Timing(upstream, self(f"what is behind the place {place}", loader.downstream(place), True))
 
 
 def choose(

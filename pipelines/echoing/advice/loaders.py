@@ -18,7 +18,7 @@ import numpy as np
 
 from ..iterables import duplicate, echo
 from ..reading import prefetch
-from .timing import PipelineEnded
+from .timing import PipelineEnded, opened
 
 HELD_BATCHES = 4
 """Batches kept in memory to time what comes behind the echo point."""
@@ -90,13 +90,14 @@ def as_loader(loader: Any) -> Loader:
 
         return TorchBatches(loader)
     if isinstance(loader, Iterable):
-        return Batches(lambda: loader, _length(loader))
+        return Batches(lambda: loader, length_of(loader))
     if callable(loader):
         return Batches(loader, None)
     raise NotALoader(f"loader must be an iterable of batches, or a function that makes one, got {loader!r}")
 
 
-def _length(loader: Any) -> int | None:
+def length_of(loader: Any) -> int | None:
+    """Items an iteration, None where that is not known."""
     try:
         return len(loader)
     except TypeError:
@@ -140,7 +141,7 @@ class Batches:
 
     def downstream(self, place: str) -> Iterable[Any]:
         """See Loader."""
-        return map(duplicate, cycle(held(self.batches(), HELD_BATCHES)))
+        return repeated(self.batches())
 
     def echoed(self, place: str, e: float) -> Iterable[Any]:
         """See Loader."""
@@ -158,12 +159,24 @@ class Batches:
 
 def held(items: Iterable[Any], count: int) -> list[Any]:
     """The first `count` items; the iterable is closed."""
-    iterator = iter(items)
-    try:
+    with opened(items) as iterator:
         return list(islice(iterator, count))
-    finally:
-        if iterator is not items and hasattr(iterator, "close"):
-            iterator.close()
+
+
+def repeated(batches: Iterable[Any]) -> Iterator[Any]:
+    """Copies of the first few batches, which are read first; endless."""
+    return map(duplicate, cycle(held(batches, HELD_BATCHES)))
+
+
+def places_of(augments: bool) -> Sequence[str]:
+    """Where a pipeline of named stages can be echoed, by whether it augments."""
+    examples = ("example_before_augmentation", "example_after_augmentation") if augments else ("example",)
+    return (*examples, "batch")
+
+
+def timed_buffer(copies: float, batch_size: int) -> int:
+    """The shuffle buffer to time in place of one of so many copies."""
+    return min(round(copies), TIMED_BUFFER_BATCHES * batch_size)
 
 
 def stack(examples: Sequence[Any]) -> Any:
@@ -201,19 +214,17 @@ class Pipeline:
     @property
     def places(self) -> Sequence[str]:
         """See Loader."""
-        if self.augment is None:
-            return ("example", "batch")
-        return ("example_before_augmentation", "example_after_augmentation", "batch")
+        return places_of(self.augment is not None)
 
     @property
     def length(self) -> int | None:
         """See Loader."""
-        items = _length(self.source)
+        items = length_of(self.source)
         return None if items is None else max(1, items // self.batch_size)
 
     def batches(self) -> Iterable[Any]:
         """See Loader."""
-        batches = self._batched(self._augmented(echo(self._examples(), 1, seed=0, shuffle=self._timed_buffer)))
+        batches = self._behind("example_before_augmentation", self._examples(), 1)
         return prefetch(batches) if self.ahead else batches
 
     def upstream(self, place: str) -> Iterable[Any]:
@@ -223,7 +234,7 @@ class Pipeline:
     def downstream(self, place: str) -> Iterable[Any]:
         """See Loader."""
         if place == "batch":
-            return map(duplicate, cycle(held(self.batches(), HELD_BATCHES)))
+            return repeated(self.batches())
         return self._behind(place, cycle(held(self._items(place), HELD_BATCHES * self.batch_size)), 2)
 
     def echoed(self, place: str, e: float) -> Iterable[Any]:
@@ -250,10 +261,6 @@ class Pipeline:
             found[IN_THREADS] = replace(self, threads=TIMED_THREADS, ahead=True)
         return found
 
-    @property
-    def _timed_buffer(self) -> int:
-        return min(self.buffer, TIMED_BUFFER_BATCHES * self.batch_size)
-
     def _examples(self) -> Iterator[Any]:
         items = endless(lambda: self.source)
         if self.read is None:
@@ -267,16 +274,14 @@ class Pipeline:
         return self._augmented(self._examples()) if place == "example_after_augmentation" else self._examples()
 
     def _behind(self, place: str, items: Iterable[Any], e: float) -> Iterator[Any]:
-        buffer = min(round(e * self.buffer), TIMED_BUFFER_BATCHES * self.batch_size)
-        copies: Iterable[Any] = echo(items, e, seed=0, shuffle=buffer)
-        return self._batched(self._augmented(copies) if place == "example_before_augmentation" else copies)
+        copies: Iterable[Any] = echo(items, e, seed=0, shuffle=timed_buffer(e * self.buffer, self.batch_size))
+        return map(
+            self.collate, self._grouped(self._augmented(copies) if place == "example_before_augmentation" else copies)
+        )
 
     def _grouped(self, items: Iterable[Any]) -> Iterator[list[Any]]:
         iterator = iter(items)
         return iter(lambda: list(islice(iterator, self.batch_size)), [])
-
-    def _batched(self, examples: Iterable[Any]) -> Iterator[Any]:
-        return map(self.collate, self._grouped(examples))
 
 
 def _in_threads(function: Callable[[Any], Any], items: Iterator[Any], threads: int) -> Iterator[Any]:

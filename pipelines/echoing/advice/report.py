@@ -37,7 +37,7 @@ def summary(advice: Advice) -> str:
     read, step = milliseconds(advice.read.mean), milliseconds(advice.step.mean)
     waiting = max(0.0, 1 - advice.step.mean / advice.now.mean)
     if not advice.remedy and not advice.best:
-        if advice.ratio < 1.1 and waiting < 0.1:
+        if not advice.reading_is_slower and waiting < 0.1:
             return (
                 f"Do not echo: the SGD step is the bottleneck. It takes {step} ms, and a batch is read in {read} ms "
                 f"(R = {advice.ratio:.2f}); make the step faster, or larger machines will not help it either."
@@ -46,7 +46,7 @@ def summary(advice: Advice) -> str:
             f"Do not echo: a step waits {waiting:.0%} of its time for a batch, but at no place would echoing pay "
             f"(reading takes {read} ms a batch, the step {step} ms, R = {advice.ratio:.2f})."
         )
-    bottleneck = "Reading is the bottleneck" if advice.ratio >= 1.1 else "Reading and the step take turns"
+    bottleneck = "Reading is the bottleneck" if advice.reading_is_slower else "Reading and the step take turns"
     found = (
         f"{bottleneck}: a batch takes {read} ms to read and {step} ms to train on (R = {advice.ratio:.3g}), so a step "
         f"waits {waiting:.0%} of its time."

@@ -39,12 +39,11 @@ class Timing:
     """What a pipeline's two sides take, in seconds a batch.
 
     `upstream`: the stages before the echo point, for one upstream batch. `downstream`: those after it and the SGD
-    step, for one batch of the step; `step`: the step alone.
+    step, for one batch of the step.
     """
 
     upstream: Seconds
     downstream: Seconds
-    step: Seconds
 
     @property
     def ratio(self) -> float:
@@ -74,7 +73,7 @@ def seconds_per_batch(batches: Iterable[Any], step: Step | None, seconds: float,
     Raises:
       PipelineEnded: there are no more.
     """
-    with _opened(batches) as iterator:
+    with opened(batches) as iterator:
         return _averaged(_durations(iterator, step), seconds, rounds)
 
 
@@ -125,7 +124,8 @@ def _wanted(durations: Iterator[float]) -> float:
 
 
 @contextmanager
-def _opened(batches: Iterable[Any]) -> Iterator[Iterator[Any]]:
+def opened(batches: Iterable[Any]) -> Iterator[Iterator[Any]]:
+    """An iterator, which is closed at the end of the block, unless it is the caller's own."""
     iterator = iter(batches)
     try:
         yield iterator

@@ -2,15 +2,14 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import cycle
 from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler
 
-from ..iterables import duplicate, echo
+from ..iterables import echo
 from ..pytorch import EchoDataset
 from ..reading import prefetch
-from .loaders import HELD_BATCHES, Loader, endless, held
+from .loaders import Loader, endless, length_of, repeated
 
 LEAST_WORKERS = 4
 """Workers that a loader with fewer is tried with, where the machine has not more cores."""
@@ -31,10 +30,7 @@ class TorchBatches:
     @property
     def length(self) -> int | None:
         """See Loader."""
-        try:
-            return len(self._loader)
-        except TypeError:
-            return None
+        return length_of(self._loader)
 
     def batches(self) -> Iterable[Any]:
         """See Loader."""
@@ -46,7 +42,7 @@ class TorchBatches:
 
     def downstream(self, place: str) -> Iterable[Any]:
         """See Loader."""
-        return map(duplicate, cycle(held(self.batches(), HELD_BATCHES)))
+        return repeated(self.batches())
 
     def echoed(self, place: str, e: float) -> Iterable[Any]:
         """See Loader."""

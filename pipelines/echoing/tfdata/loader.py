@@ -6,11 +6,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from ..advice.loaders import HELD_BATCHES, TIMED_BUFFER_BATCHES, Loader, endless
+from ..advice.loaders import HELD_BATCHES, Loader, endless, places_of, timed_buffer
 from .datasets import numpy_items
 from .echo import echo
 from .stages import Stages, Transform, split
-from .timing import hold, overlapping, upstream_batches
+from .timing import behind_echo, hold, overlapping, upstream_batches
 
 READ_AHEAD = 2
 AHEAD = f"read ahead: dataset.prefetch({READ_AHEAD}) at the end"
@@ -60,9 +60,7 @@ class Pipeline:
     @property
     def places(self) -> Sequence[str]:
         """See Loader."""
-        if self.augment is None:
-            return ("example", "batch")
-        return ("example_before_augmentation", "example_after_augmentation", "batch")
+        return places_of(self.augment is not None)
 
     @property
     def length(self) -> int | None:
@@ -88,9 +86,7 @@ class Pipeline:
     def downstream(self, place: str) -> Iterable[Any]:
         """See Loader."""
         stages = self._stages(place, 2)
-        upstream, downstream = self._split(stages)
-        count = HELD_BATCHES * (1 if place == "batch" else self.batch_size)
-        return numpy_items(downstream(hold(upstream(self._examples()), count)))
+        return numpy_items(behind_echo(self._examples(), stages, self._split(stages)))
 
     def echoed(self, place: str, e: float) -> Iterable[Any]:
         """See Loader."""
@@ -122,7 +118,7 @@ class Pipeline:
         return items.map(self.read, num_parallel_calls=tf.data.AUTOTUNE if self.parallel else None)
 
     def _stages(self, place: str, e: float) -> Stages:
-        buffer = min(round(e * self.shuffle_buffer), TIMED_BUFFER_BATCHES * self.batch_size)
+        buffer = timed_buffer(e * self.shuffle_buffer, self.batch_size)
         return replace(overlapping(Stages(place, e, self.batch_size, buffer)), prefetch=self.prefetch)
 
     def _split(self, stages: Stages) -> tuple[Transform, Transform]:

@@ -1,7 +1,7 @@
 """Times the two sides of a tf.data pipeline; `echoing.advice.timing` says what is timed."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ..advice.loaders import HELD_BATCHES
 from ..advice.timing import PipelineEnded, Seconds, Step, seconds_per_batch
-from .datasets import as_set, iterating, numpy_items
+from .datasets import iterating, numpy_items
 from .echo import CHUNK, has_fixed_shapes
 from .stages import Stages, Transform, split
 
@@ -55,20 +55,14 @@ def downstream_seconds(
       seconds: length of a round, of `rounds` that count.
       rounds: see `seconds`.
     """
-    batches = after_echo(examples, stages, augment=augment, seed=seed)(stages)
+    batches = behind_echo(examples, stages, split(stages, seed=seed, augment=augment))
     return seconds_per_batch(numpy_items(batches), step, seconds, rounds)
 
 
-def after_echo(
-    examples: tf.data.Dataset, stages: Stages, *, augment: Transform, seed: int, run_as: Transform = as_set
-) -> Callable[[Stages], tf.data.Dataset]:
-    """Reads a few upstream batches and returns a function that makes the pipeline behind them, endless.
-
-    The function takes the pipeline's settings, which may differ from `stages` in what comes after the echo point.
-    """
-    upstream = split(stages, seed=seed, augment=augment)[0]
-    held = hold(upstream(examples), HELD_BATCHES * (1 if stages.variant == "batch" else stages.batch_size))
-    return lambda changed: split(changed, seed=seed, augment=augment, run_as=run_as)[1](held)
+def behind_echo(examples: tf.data.Dataset, stages: Stages, halves: tuple[Transform, Transform]) -> tf.data.Dataset:
+    """Reads a few upstream batches and makes of them what follows the echo point, endlessly; `halves` are `split`'s."""
+    upstream, downstream = halves
+    return downstream(hold(upstream(examples), HELD_BATCHES * (1 if stages.variant == "batch" else stages.batch_size)))
 
 
 def hold(items: tf.data.Dataset, count: int) -> tf.data.Dataset:
