@@ -28,7 +28,7 @@ from typing import Any
 from experiments import timings, workloads
 from experiments.command_line import Parser, exit_code, positive_float
 from experiments.protocol import engine, store
-from experiments.protocol.study import ConfigError, Study, make_study
+from experiments.protocol.study import PROGRAM, ConfigError, Study, make_study
 
 PEAKS = {
     # Name within the device's -> dense bfloat16 operations a second, bytes a second of its memory; the first that fits.
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
         os.environ.update(engine.worker_environment(flags.scale))
         known: dict[str, tuple[str, dict[str, Any]]] = {}
         for study in studies:
-            program = json.dumps([study.batch_size, timings.program(study), _shapes(study)], sort_keys=True)
+            program = json.dumps([study.batch_size, timings.program(study), example_shapes(study)], sort_keys=True)
             if program in known:
                 twin, found = known[program]
                 found = found | {"same_program_as": twin}
@@ -126,7 +126,7 @@ def _measure(study: Study, sender: Connection) -> None:
     from experiments.protocol.model import CompiledModel
 
     sender.send({"device": _device()})
-    model = CompiledModel(study.config["model"], study.config["nesterov"])
+    model = CompiledModel(**{key: study.config[key] for key in PROGRAM})
     batch_size, too_large = study.batch_size, []
     while True:
         try:
@@ -246,7 +246,7 @@ def matrix_operations(jaxpr: Any) -> int:
     return total
 
 
-def _shapes(study: Study) -> dict[str, tuple[int, ...]]:
+def example_shapes(study: Study) -> dict[str, tuple[int, ...]]:
     """Of one training example of a study, by component, as its source gives it."""
     data, model = study.config["data"], study.config["model"]
     if model["name"] == "transformer":
@@ -280,7 +280,7 @@ def random_batch(study: Study, size: int, evaluation: bool) -> dict[str, Any]:
         first, end = (1, model["vocab_size"]) if name == "tokens" else (0, model["num_classes"])
         return jax.random.randint(key, shape, first, end)
 
-    batch = {name: jax.jit(draw, static_argnums=(0, 1))(name, shape) for name, shape in _shapes(study).items()}
+    batch = {name: jax.jit(draw, static_argnums=(0, 1))(name, shape) for name, shape in example_shapes(study).items()}
     if evaluation and "boxes" in batch:
         batch |= {"crowd": jnp.zeros(batch["labels"].shape, bool), "image_id": jnp.arange(size)}
     return batch

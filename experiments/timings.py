@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.protocol.study import ResultsError, Study
+from experiments.protocol.study import LATER_DEFAULTS, PROGRAM, ResultsError, Study
 
+KEYS = (*PROGRAM, "eval_batch_size")
 Record = Mapping[str, Any]
 """One measured program: what `described` says of it, its device, costs of its update and of an evaluation batch."""
 
@@ -33,7 +34,7 @@ class Cost:
 
 def program(study: Study) -> dict[str, Any]:
     """What of a study the programs depend on, but for the batch size."""
-    return {key: study.config[key] for key in ("model", "nesterov", "eval_batch_size")}
+    return {key: study.config[key] for key in KEYS}
 
 
 def described(study: Study) -> dict[str, Any]:
@@ -46,13 +47,18 @@ def described(study: Study) -> dict[str, Any]:
     }
 
 
+def _setting(record: Record, key: str) -> Any:
+    """A setting of a record, which may be older than the setting."""
+    return record.get(key, LATER_DEFAULTS.get(key))
+
+
 def replaces(new: Record, old: Record) -> bool:
     """Whether a record is of the same program on the same device as an older one, and not of a failure in its place."""
     if "update" in old and "update" not in new:
         return False
-    named = [key for key in new if key in ("workload", "scale", "batch_size", "model", "nesterov", "eval_batch_size")]
+    named = [key for key in new if key in ("workload", "scale", "batch_size", *KEYS)]
     devices = [(record.get("device", {}).get("kind"), record.get("device", {}).get("count")) for record in (new, old)]
-    return devices[0] == devices[1] and all(new[key] == old.get(key) for key in named)
+    return devices[0] == devices[1] and all(new[key] == _setting(old, key) for key in named)
 
 
 def read(path: Path) -> list[Record]:
@@ -83,7 +89,7 @@ def cost(study: Study, records: Sequence[Record]) -> Cost | None:
     of_program = [
         record
         for record in records
-        if "update" in record and all(record.get(key) == value for key, value in wanted.items())
+        if "update" in record and all(_setting(record, key) == value for key, value in wanted.items())
     ]
     if not of_program:
         return None

@@ -60,6 +60,12 @@ class Detection:
         loss = losses.sum() / jnp.maximum(positives.sum(), 1) + 0.5 * self.weight_decay * squares
         return loss, changed["batch_stats"]
 
+    def weight(self, batch: Batch) -> jax.Array:
+        """The number of default boxes that answer for an object."""
+        match = jax.vmap(boxes.match, in_axes=(None, 0, 0))
+        answers = match(jnp.asarray(self.model.config.default_boxes), batch["boxes"], batch["labels"] >= 0)
+        return jnp.sum(answers >= 0).astype(jnp.float32)
+
     def evaluate(self, params: Any, model_state: Any, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Detections, K an image: boxes [batch, K, 4], scores and classes [batch, K]."""
         variables = {"params": params, "batch_stats": model_state}

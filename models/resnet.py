@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from models.memory import kept
+
 EPSILON = 1e-5
 Layer = Callable[..., Callable[[jax.Array], jax.Array]]
 KEPT = 0.9
@@ -71,7 +73,11 @@ class GhostBatchNorm(nn.Module):
         slices = x.astype(jnp.float32).reshape(batch // size, size, *x.shape[1:])
         inner = tuple(range(1, slices.ndim - 1))
         mean = slices.mean(inner, keepdims=True)
-        variance = jnp.square(slices - mean).mean(inner, keepdims=True)
+        if self.dtype == "bfloat16":  # both sums in one reading: a sixth of the memory traffic of ResNet-50's update
+            variance = jnp.maximum(jnp.square(slices).mean(inner, keepdims=True) - jnp.square(mean), 0.0)
+        else:
+            variance = jnp.square(slices - mean).mean(inner, keepdims=True)
+        mean, variance = kept(mean), kept(variance)
         if not self.is_initializing():
             running_mean.value = KEPT * running_mean.value + (1 - KEPT) * mean.reshape(-1, channels).mean(0)
             running_variance.value = KEPT * running_variance.value + (1 - KEPT) * variance.reshape(-1, channels).mean(0)
@@ -95,7 +101,7 @@ class ResNet(nn.Module):
         for stage, blocks in enumerate(c.stages):
             for block in range(blocks):
                 stride = 2 if stage and not block else 1
-                x = nn.relu(self.block(x, c.width * 2**stage, stride, convolution, norm))
+                x = kept(nn.relu(self.block(x, c.width * 2**stage, stride, convolution, norm)))
         pooled = x.mean((1, 2)).astype(jnp.float32)
         return nn.Dense(c.num_classes, name="logits", kernel_init=nn.initializers.normal(0.01))(pooled)
 

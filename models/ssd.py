@@ -12,6 +12,7 @@ import numpy as np
 from flax import linen as nn
 
 from models.boxes import default_boxes
+from models.memory import kept
 from models.resnet import Layer, ResNet, ResNetConfig
 
 
@@ -76,7 +77,7 @@ class SSD(ResNet):
         x = self.start(x.astype(c.dtype), convolution, norm)
         for stage, (blocks, stride) in enumerate(zip(c.stages, c.strides, strict=True)):
             for block in range(blocks):
-                x = nn.relu(self.block(x, c.width * 2**stage, 1 if block else stride, convolution, norm))
+                x = kept(nn.relu(self.block(x, c.width * 2**stage, 1 if block else stride, convolution, norm)))
         maps = [x]
         for channels in c.extra_channels:
             maps.append(self.smaller_map(maps[-1], channels, convolution, norm))

@@ -3,7 +3,7 @@
 import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,10 @@ Params = Any
 ModelState = Any
 
 
+LOGITS_BYTES = 2**30
+"""Most that the logits over a vocabulary take at a time, float32, on all devices together."""
+
+
 class Task(Protocol):
     """What a trial needs of a model. `model_state` is what training changes without a gradient: batch statistics."""
 
@@ -32,6 +36,9 @@ class Task(Protocol):
 
     def loss(self, params: Params, model_state: ModelState, batch: Batch) -> tuple[jax.Array, ModelState]:
         """The training loss, a scalar, and the state after this batch."""
+
+    def weight(self, batch: Batch) -> jax.Array:
+        """What the loss over a batch is a mean over: parts of it count by that when gradients are accumulated."""
 
     def evaluate(self, params: Params, model_state: ModelState, batch: Batch) -> Any:
         """What the metric needs of one batch, computed on the device."""
@@ -68,13 +75,47 @@ class LanguageModelling(MeanMetric):
         total, tokens = self.evaluate(params, model_state, batch)
         return total / jnp.maximum(tokens, 1), model_state
 
+    def weight(self, batch: Batch) -> jax.Array:
+        """The number of tokens."""
+        return jnp.sum((batch["tokens"] > 0).astype(jnp.float32))
+
     def evaluate(self, params: Params, model_state: ModelState, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """Cross-entropy summed over tokens, and the number of tokens."""
         tokens = batch["tokens"]
-        logits = self.model.apply({"params": params}, tokens)
-        weights = (tokens > 0).astype(jnp.float32)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, tokens)
-        return jnp.sum(losses * weights), jnp.sum(weights)
+        pieces = self._pieces(tokens)
+        if pieces == 1:
+            logits = cast(jax.Array, self.model.apply({"params": params}, tokens))
+            return _cross_entropy(logits, tokens), self.weight(batch)
+        hidden, embedding = cast(
+            tuple[jax.Array, jax.Array], self.model.apply({"params": params}, tokens, hidden_only=True)
+        )
+
+        def piece(of_hidden: jax.Array, of_tokens: jax.Array) -> jax.Array:
+            logits = of_hidden @ embedding.T.astype(of_hidden.dtype)  # float32 outside, where its gradients add up
+            return _cross_entropy(logits.astype(jnp.float32), of_tokens)
+
+        def cut(array: jax.Array) -> jax.Array:
+            return jnp.moveaxis(array.reshape(len(array), pieces, -1, *array.shape[2:]), 1, 0)
+
+        def add(total: jax.Array, part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+            return total + jax.checkpoint(piece, prevent_cse=False)(*part), None
+
+        total, _ = jax.lax.scan(add, jnp.float32(0), (cut(hidden), cut(tokens)))
+        return total, self.weight(batch)
+
+    def _pieces(self, tokens: jax.Array) -> int:
+        """Pieces of the sequences' length whose logits are made in turn, so that none takes over LOGITS_BYTES."""
+        config = self.model.config
+        length, needed = tokens.shape[1], 4 * tokens.size * config.vocab_size / LOGITS_BYTES
+        if not config.tied_embedding:
+            return 1
+        return next(pieces for pieces in range(1, length + 1) if length % pieces == 0 and pieces >= min(needed, length))
+
+
+def _cross_entropy(logits: jax.Array, tokens: jax.Array) -> jax.Array:
+    """Summed over the tokens that are no padding."""
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, tokens)
+    return jnp.sum(losses * (tokens > 0).astype(jnp.float32))
 
 
 @dataclass(frozen=True)
@@ -103,6 +144,10 @@ class ImageClassification(MeanMetric):
         squares = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params) if leaf.ndim > 1)
         loss = optax.softmax_cross_entropy(logits, targets).mean() + 0.5 * self.weight_decay * squares
         return loss, changed.get("batch_stats", {})
+
+    def weight(self, batch: Batch) -> jax.Array:
+        """The number of images."""
+        return jnp.float32(len(batch["label"]))
 
     def evaluate(self, params: Params, model_state: ModelState, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """Images classified rightly, and images."""

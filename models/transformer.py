@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from models.memory import kept
+
 
 @dataclass(frozen=True)
 class TransformerConfig:
@@ -66,13 +68,14 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """Language model: tokens [B, L] int32 -> logits [B, L, V] float32, those at position l predicting token l.
 
-    The model reads the tokens shifted right behind a 0, so position l sees the tokens before l only.
+    The model reads the tokens shifted right behind a 0, so position l sees the tokens before l only. With
+    `hidden_only` it gives what a tied embedding multiplies to logits, [B, L, D], and the embedding [V, D].
     """
 
     config: TransformerConfig
 
     @nn.compact
-    def __call__(self, tokens_BL: jax.Array) -> jax.Array:
+    def __call__(self, tokens_BL: jax.Array, hidden_only: bool = False) -> jax.Array | tuple[jax.Array, jax.Array]:
         c = self.config
         length = tokens_BL.shape[1]
         embed = nn.Embed(c.vocab_size, c.width, dtype=c.dtype, embedding_init=nn.initializers.normal(c.width**-0.5))
@@ -80,8 +83,10 @@ class Transformer(nn.Module):
         position_LD = self.param("position", nn.initializers.normal(0.02), (c.length, c.width))
         x_BLD = embed(inputs_BL) * c.width**0.5 + position_LD[:length].astype(c.dtype)
         for i in range(c.layers):
-            x_BLD = Block(c, name=f"block_{i}")(x_BLD)
+            x_BLD = kept(Block(c, name=f"block_{i}")(x_BLD))
         x_BLD = nn.LayerNorm(dtype=c.dtype)(x_BLD)
+        if hidden_only:
+            return x_BLD, embed.embedding
         if c.tied_embedding:
             return embed.attend(x_BLD).astype(jnp.float32)
         return nn.Dense(c.vocab_size, use_bias=False, dtype=c.dtype, name="logits")(x_BLD).astype(jnp.float32)

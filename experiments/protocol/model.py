@@ -1,14 +1,16 @@
 """The compiled functions of one model, the same for every trial of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from models import tasks
+from experiments.protocol.study import ConfigError
+from models import memory, tasks
 
 Batch = Mapping[str, np.ndarray]
 
@@ -24,13 +26,24 @@ class TrainState(NamedTuple):
 class CompiledModel:
     """The compiled functions of one model; shared by all trials, whatever their metaparameters and variant.
 
-    Batches are split over the devices of this process, parameters are copied to each.
+    Batches are split over the devices of this process, parameters are copied to each. `rematerialise` and
+    `gradient_accumulation` are as `settings.make` says; `devices` are others than this process has, to compile for.
     """
 
-    def __init__(self, model: Mapping[str, Any], nesterov: bool) -> None:
+    def __init__(
+        self,
+        model: Mapping[str, Any],
+        nesterov: bool,
+        rematerialise: bool = False,
+        gradient_accumulation: int = 1,
+        devices: Sequence[Any] | None = None,
+    ) -> None:
         self._task = tasks.build(model)
-        self._nesterov = nesterov
-        mesh = Mesh(np.array(jax.local_devices()), ("batch",))
+        self._nesterov, self._rematerialise, self._parts = nesterov, rematerialise, gradient_accumulation
+        self._virtual_batch = model.get("ghost_batch_size", 1)
+        if self._parts > 1 and self._virtual_batch is None:
+            raise ConfigError("gradient_accumulation must be 1 where the whole batch is normalised together")
+        mesh = Mesh(np.array(devices or jax.local_devices()), ("batch",))
         self._replicated = NamedSharding(mesh, PartitionSpec())
         self._split = NamedSharding(mesh, PartitionSpec("batch"))
         self.devices = mesh.size
@@ -48,6 +61,16 @@ class CompiledModel:
         """Sends a batch to the devices."""
         return jax.device_put(batch, self._split)
 
+    def lowered(self, batch: Mapping[str, jax.ShapeDtypeStruct]) -> jax.stages.Lowered:
+        """The update on batches of these shapes, to be compiled and not run."""
+
+        def placed(tree: Any, sharding: NamedSharding) -> Any:
+            return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
+
+        state = placed(jax.eval_shape(self.init, 0, batch), self._replicated)
+        point = dict.fromkeys(("learning_rate", "momentum"), jax.ShapeDtypeStruct((), jnp.float32))
+        return self.update.lower(state, placed(batch, self._split), point)
+
     def _init(self, seed: int, batch: Batch) -> TrainState:
         params, model_state = self._task.init(jax.random.key(seed), batch)
         return TrainState(params, model_state, optax.sgd(0.0, momentum=0.0).init(params))
@@ -55,10 +78,40 @@ class CompiledModel:
     def _update(self, state: TrainState, batch: Batch, point: Mapping[str, jax.Array]) -> tuple[TrainState, jax.Array]:
         """One SGD step with momentum, Nesterov's or the heavy ball's (section 3.1); returns the loss before it."""
         optimizer = optax.sgd(point["learning_rate"], momentum=point["momentum"], nesterov=self._nesterov)
-        loss_and_gradients = jax.value_and_grad(self._task.loss, has_aux=True)
-        (loss, model_state), gradients = loss_and_gradients(state.params, state.model_state, batch)
+        (loss, model_state), gradients = self._loss_and_gradients(state, batch)
         updates, velocity = optimizer.update(gradients, state.velocity)
         return TrainState(optax.apply_updates(state.params, updates), model_state, velocity), loss
+
+    def _loss_and_gradients(self, state: TrainState, batch: Batch) -> Any:
+        loss = memory.rematerialised(self._task.loss) if self._rematerialise else self._task.loss
+        loss_and_gradients = jax.value_and_grad(loss, has_aux=True)
+        if self._parts == 1:
+            return loss_and_gradients(state.params, state.model_state, batch)
+
+        def add(total: Any, part: Batch) -> tuple[Any, None]:
+            (loss, model_state), gradients = loss_and_gradients(state.params, state.model_state, part)
+            weight = self._task.weight(part)
+            scaled = jax.tree.map(lambda leaf: weight * leaf, (loss, gradients))
+            return jax.tree.map(jnp.add, total, (scaled, model_state, weight)), None
+
+        nothing = jax.tree.map(
+            jnp.zeros_like, ((jnp.float32(0), state.params), state.model_state, self._task.weight(batch))
+        )
+        (sums, model_states, weight), _ = jax.lax.scan(add, nothing, jax.tree.map(self._in_parts, batch))
+        loss, gradients = jax.tree.map(lambda leaf: leaf / jnp.maximum(weight, 1), sums)
+        return (loss, jax.tree.map(lambda leaf: leaf / self._parts, model_states)), gradients
+
+    def _in_parts(self, array: jax.Array) -> jax.Array:
+        """[batch, ...] as [parts, batch / parts, ...], each part with its share on each device."""
+        size, least = len(array), self.devices * self._parts * self._virtual_batch
+        if size % least:
+            raise ConfigError(
+                f"a batch of {size:,} is not {self._parts} parts of whole virtual batches on {self.devices} devices; "
+                f"multiples of {least:,} are"
+            )
+        by_device = array.reshape(self.devices, self._parts, -1, *array.shape[1:])
+        parts = jnp.moveaxis(by_device, 1, 0).reshape(self._parts, -1, *array.shape[1:])
+        return jax.lax.with_sharding_constraint(parts, NamedSharding(self._split.mesh, PartitionSpec(None, "batch")))
 
     def outputs(self, state: TrainState, batches: list[Batch]) -> list[Any]:
         """What the model says on validation batches, as the task's `evaluate` describes it."""

@@ -19,7 +19,12 @@ SCALE_OF = {
 def make(
     workload: str, scale: str, scales: Mapping[str, Callable[[ConfigDict], None]], /, *, metric: str, goal: str
 ) -> ConfigDict:
-    """A workload's configuration at `scale`: the settings that all have, then what the scale's function sets."""
+    """A workload's configuration at `scale`: the settings that all have, then what the scale's function sets.
+
+    Two of them trade time for memory and change an update by rounding only: `rematerialise` makes the inside of each
+    block anew for the backward pass; `gradient_accumulation` is the number of parts, of whole virtual batches, that a
+    batch is worked on in.
+    """
     c = ConfigDict({"workload": workload, "scale": scale, "metric": metric, "goal": goal, **LATER_DEFAULTS})
     c.searches = 5
     c.divergence_factor = 4.0  # a training loss this many times the first one counts as divergence

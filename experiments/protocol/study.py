@@ -12,8 +12,18 @@ from ml_collections import ConfigDict
 Status = Literal["complete", "bounded", "infeasible"]
 
 
-LATER_DEFAULTS = {"nesterov": True, "warm_up_examples": 0.0, "end_factor": 1.0}
+LATER_DEFAULTS = {
+    "nesterov": True,
+    "warm_up_examples": 0.0,
+    "end_factor": 1.0,
+    "rematerialise": False,
+    "gradient_accumulation": 1,
+}
 """Settings that are younger than the first results, with what those had: left out of a study's hash at this value."""
+
+
+PROGRAM = ("model", "nesterov", "rematerialise", "gradient_accumulation")
+"""Settings that the compiled update depends on, its metaparameters and the batch's shape apart."""
 
 
 class ConfigError(ValueError):

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.protocol.model import Batch, CompiledModel
-from experiments.protocol.study import ConfigError, EngineError, Study
+from experiments.protocol.study import PROGRAM, ConfigError, EngineError, Study
 from pipelines.echoing.tfdata import datasets, stages, timing
 from pipelines.echoing.tfdata.loader import Pipeline
 from pipelines.sources import registry, slow
@@ -22,8 +22,8 @@ from pipelines.sources.source import UNREADABLE, Source
 
 
 @functools.lru_cache(maxsize=4)
-def _model(model_json: str, nesterov: bool) -> CompiledModel:
-    return CompiledModel(json.loads(model_json), nesterov)
+def _model(program_json: str) -> CompiledModel:
+    return CompiledModel(**json.loads(program_json))
 
 
 @functools.lru_cache(maxsize=2)
@@ -73,9 +73,9 @@ class Training:
         self._point = point or {dimension.name: dimension.low for dimension in study.space}
         self._init_seed = study.seed("init", search, index)
         self.seed = study.seed("data", search, index)
-        model_json, data_json = (json.dumps(study.config[key], sort_keys=True) for key in ("model", "data"))
+        data_json = json.dumps(study.config["data"], sort_keys=True)
         try:
-            self.model = _model(model_json, study.config["nesterov"])
+            self.model = _model(json.dumps({key: study.config[key] for key in PROGRAM}, sort_keys=True))
             self._source = _source(data_json)
             self.validation = _validation(self.model, data_json, study.config["eval_batch_size"])
         except (TypeError, ValueError) as error:

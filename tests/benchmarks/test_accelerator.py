@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from benchmarks import accelerator
 from experiments import timings, workloads
 from experiments.protocol.model import CompiledModel
 from experiments.protocol.study import make_study
+from models import tasks
 from pipelines.echoing.tfdata.stages import Stages, build
 from pipelines.sources import registry
 
@@ -64,7 +66,8 @@ def test_operations_of_a_loop_count_as_often_as_it_runs():
 
 
 @pytest.mark.parametrize("workload", ["transformer_lm1b", "resnet32_cifar10", "resnet50_imagenet", "ssd_coco"])
-def test_operations_at_the_papers_settings_are_those_that_xla_counts(workload):
+def test_operations_at_the_papers_settings_are_those_that_xla_counts(workload, monkeypatch):
+    monkeypatch.setattr(tasks, "LOGITS_BYTES", math.inf)  # without the loop over pieces, which XLA counts once
     of = study(workload, "paper")
     model = CompiledModel(of.config["model"], of.config["nesterov"])
     batch = jax.eval_shape(lambda: accelerator.random_batch(of, of.batch_size, False))
@@ -159,6 +162,9 @@ def test_a_batch_that_does_not_fit_is_halved(monkeypatch):
     cost = timings.cost(of, [record])
     assert not cost.measured
     assert cost.seconds_per_update > 4 * found["update"]["seconds"]
+    older = {key: value for key, value in record.items() if key not in ("rematerialise", "gradient_accumulation")}
+    assert timings.cost(of, [older]) == cost
+    assert timings.cost(study("transformer_lm1b", "smoke", rematerialise="true"), [older]) is None
 
 
 def test_virtual_batches_are_not_cut(monkeypatch):

@@ -1,5 +1,6 @@
 import itertools
 import math
+import time
 
 import numpy as np
 import pytest
@@ -99,6 +100,25 @@ def test_every_variant_holds_one_buffer_of_the_same_size():
     assert all(
         2000 <= examples <= 2000 + 2 * CHUNK + 2 * COUNTER_CHUNK + 2 * AUGMENT_CHUNK for examples in held.values()
     ), held
+
+
+@pytest.mark.parametrize("varying", [False, True])
+def test_nothing_is_read_ahead_unasked(varying):
+    """Shapes that vary are augmented by a map that TensorFlow would fuse with the batching, and make a batch ahead."""
+    read = []
+
+    def example(index):
+        count = tf.numpy_function(lambda i: (read.append(i), i)[1], [index], tf.int64)
+        noise = tf.zeros([1 + 0 * count if varying else 1])
+        return {"index": tf.ensure_shape(count, []), "noise": noise}
+
+    stages = Stages("baseline", 1, 64, 0, prefetch=0)
+    examples = tf.data.Dataset.range(10**4).map(example)
+    batches = iter(build(examples, stages, seed=0, augment=lambda some, _: some))
+    for number in (1, 2):
+        next(batches)
+        time.sleep(0.2)
+        assert 64 * number <= len(read) <= 64 * number + 17  # at most 16 in parallel
 
 
 @pytest.mark.parametrize(

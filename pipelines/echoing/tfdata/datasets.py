@@ -21,6 +21,7 @@ def as_set(dataset: tf.data.Dataset) -> tf.data.Dataset:
     options.deterministic = True
     options.experimental_optimization.inject_prefetch = False
     options.experimental_optimization.map_parallelization = False
+    options.experimental_optimization.map_and_batch_fusion = False  # it makes a batch ahead
     # Untuned, parallel stages use every core of up to 16; the tuner can hold up the end of an iterator for seconds.
     options.autotune.enabled = (os.cpu_count() or 1) > 16
     return dataset.with_options(options)
