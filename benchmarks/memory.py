@@ -103,14 +103,15 @@ def needed(
     batch = {name: jax.ShapeDtypeStruct((batch_size, *shape), DTYPES.get(name, "int32")) for name, shape in shapes}
     started = time.perf_counter()
     try:
-        compiled = model.lowered(batch).compile()
+        lowered = model.lowered(batch)
+        compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         used = re.search(r"Used ([0-9.]+)G of", str(error))
         return {"does_not_fit": True, "bytes": used and float(used[1]) * 2**30}
     memory: Any = compiled.memory_analysis()
-    loops = " while(" in (compiled.as_text() or "")  # which the compiler's costs count once
+    loops = "stablehlo.while" in lowered.as_text()  # which the compiler's costs count once
     arguments = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     return {
         "bytes": arguments + memory.temp_size_in_bytes,
