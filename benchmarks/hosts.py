@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from benchmarks.timing import ratio, seconds_in_turn
 from pipelines.echoing.tfdata.datasets import as_set
-from pipelines.echoing.tfdata.stages import Example, ReadCounter, Stages, build
+from pipelines.echoing.tfdata.stages import Example, Stages, build, numbered
 from pipelines.transforms import images
 
 THREADS = (16, 64, 128)
@@ -82,7 +82,7 @@ def main() -> None:
         pixels = tf.io.decode_image(example["image"], channels=3, expand_animations=False)
         return augment({"image": pixels[None]}, seed)["image"]
 
-    decoded = ReadCounter().count(images.decode_all(jpegs(), images.decode(), parallel=1))
+    decoded = numbered(images.decode_all(jpegs(), images.decode(), parallel=1))
     whole = build(decoded, Stages("baseline", 1, BATCH, 0, prefetch=0), seed=0, augment=augment)
     alone, batches = iter(as_set(jpegs().map(one).batch(BATCH))), iter(whole)
 

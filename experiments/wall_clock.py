@@ -82,7 +82,6 @@ class Rerun:
         """
         from experiments.protocol.training import device, pipeline_errors
         from pipelines.echoing.tfdata.runs import drive
-        from pipelines.echoing.tfdata.stages import ReadCounter
 
         study, training = self._study, self._training
         row = {
@@ -95,15 +94,14 @@ class Rerun:
             "t_downstream": downstream,
         }
         if self.updates is not None:
-            counter = ReadCounter()
             training.restart()
-            examples = counter.count(training.slowed_down(ratio * downstream), chunk=study.batch_size)
+            examples = training.slowed_down(ratio * downstream)
             with pipeline_errors(study):
                 run = drive(training.batches(examples), training.step, self.updates)
             row |= {
                 "updates": self.updates,
                 "fresh_examples": study.fresh_examples(self.updates),
-                "examples_read": counter.examples,
+                "examples_read": training.examples_read,
                 "seconds": round(run.seconds, 3),
                 "fill_seconds": round(run.fill_seconds, 3),
                 "idle_seconds": round(run.idle_seconds, 3),

@@ -147,7 +147,8 @@ class TrialResult:
     """How a trial ended: after `sgd_steps` updates, with `steps_to_target` set if it reached the target.
 
     A bounded trial was stopped because it could not win any more; an infeasible one diverged. `examples_read` is
-    the source's own count, the examples that wait in buffers included.
+    how many examples the source gave up to the last one that was trained on; those that waited behind it in buffers are
+    not counted.
     """
 
     status: Status

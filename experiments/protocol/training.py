@@ -44,7 +44,8 @@ class Training:
 
     `model` is compiled, and `validation` its validation batches, both shared by all trainings of a process and setting.
     `seed` is the pipeline's; `augment` is the stage that augments examples, if its source does; `state` is what updates
-    have changed, None before the first.
+    have changed, None before the first; `examples_read` is how many examples its source gave to make the batches that
+    were put on the devices.
     """
 
     def __init__(
@@ -90,12 +91,12 @@ class Training:
     def restart(self) -> None:
         """Forgets the updates taken so far; the next one initialises the model anew."""
         self.state: Any = None
-        self._updates = 0
+        self.updates = self.examples_read = 0
 
     @property
     def examples(self) -> tf.data.Dataset:
-        """What it reads, from the start: iterated a second time, a dataset would give its shards in another order."""
-        return self._source.train(self.seed)
+        """What it reads, numbered, from the start: iterated anew, a dataset would give its shards in another order."""
+        return stages.numbered(self._source.train(self.seed))
 
     def slowed_down(self, seconds_per_batch: float) -> tf.data.Dataset:
         """What it reads, from a source that takes so long for a batch."""
@@ -113,13 +114,19 @@ class Training:
         items = upstream(examples)
         return downstream(items if watch is None else watch(items))
 
+    def put(self, batch: Batch) -> Batch:
+        """Sends a batch to the devices, and counts what was read to make it."""
+        if stages.NUMBER in batch:
+            self.examples_read = max(self.examples_read, int(batch[stages.NUMBER].max()) + 1)
+        return self.model.put({name: part for name, part in batch.items() if name != stages.NUMBER})
+
     def update(self, batch: Batch) -> jax.Array:
         """Dispatches one SGD update and returns the loss before it, without waiting for either."""
-        batch = self.model.put(batch)
+        batch = self.put(batch)
         if self.state is None:
             self.state = self.model.init(self._init_seed, batch)
-        self._updates += 1
-        rate = np.float32(learning_rate(self._study, self._point, self._updates))
+        self.updates += 1
+        rate = np.float32(learning_rate(self._study, self._point, self.updates))
         point = {"learning_rate": rate, "momentum": np.float32(self._point["momentum"])}
         self.state, loss = self.model.update(self.state, batch, point)
         return loss

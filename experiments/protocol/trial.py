@@ -9,7 +9,6 @@ import jax
 from experiments.protocol.model import Batch
 from experiments.protocol.study import Measurement, Status, Study, TrialResult
 from experiments.protocol.training import Training
-from pipelines.echoing.tfdata.stages import ReadCounter
 
 
 class TrialDiverged(Exception):
@@ -41,9 +40,8 @@ def run(
       The result; divergence is one, not an error, also after the target was reached.
     """
     started = time.monotonic()
-    counter = ReadCounter()
     training = Training(study, point, search, index)
-    batches = training.batches(counter.count(training.examples)).as_numpy_iterator()
+    batches = training.batches(training.examples).as_numpy_iterator()
 
     def evaluate(step: int) -> Measurement:
         measurement = Measurement(step, training.evaluate())
@@ -53,7 +51,7 @@ def run(
         return measurement
 
     def result(status: Status, step: int, steps_to_target: int | None = None) -> TrialResult:
-        return TrialResult(status, step, steps_to_target, counter.examples, time.monotonic() - started)
+        return TrialResult(status, step, steps_to_target, training.examples_read, time.monotonic() - started)
 
     steps_to_target = None
     try:
@@ -73,8 +71,8 @@ def run(
 def _evaluations(training: Training, study: Study, batches: Iterator[Batch]) -> Iterator[int]:
     """Trains to the budget, yielding the number of the update whenever an evaluation is due.
 
-    Each update is dispatched before the loss of the one before it is looked at, so the device never waits for the
-    host.
+    Each update is dispatched before the loss of the one before it is looked at, so the device works while the host
+    makes the next batch and sends it.
 
     Raises:
       TrialDiverged: a loss is non-finite or `divergence_factor` times the first one.
@@ -91,11 +89,8 @@ def _evaluations(training: Training, study: Study, batches: Iterator[Batch]) -> 
         if not value <= study.config["divergence_factor"] * first_loss:  # true for NaN as well
             raise TrialDiverged(step)
 
-    batch = training.model.put(next(batches))
     for step in range(1, study.budget_steps + 1):
-        loss = training.update(batch)
-        if step < study.budget_steps:
-            batch = training.model.put(next(batches))
+        loss = training.update(next(batches))
         check(pending, step - 1)
         pending = loss
         if step % study.config["eval_every_steps"] == 0 or step == study.budget_steps:

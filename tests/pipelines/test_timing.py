@@ -4,6 +4,7 @@ import weakref
 import numpy as np
 import pytest
 import tensorflow as tf
+from read_counter import ReadCounter
 from small_studies import tiny
 
 from experiments.protocol import trial
@@ -13,7 +14,7 @@ from pipelines.echoing.tfdata import timing
 from pipelines.echoing.tfdata.datasets import iterating
 from pipelines.echoing.tfdata.loader import Pipeline
 from pipelines.echoing.tfdata.runs import Run, Watch, drive
-from pipelines.echoing.tfdata.stages import ReadCounter, Stages, build, split
+from pipelines.echoing.tfdata.stages import Stages, build, split
 from pipelines.echoing.tfdata.timing import overlapping
 from pipelines.sources.slow import Storage, slow
 
@@ -120,7 +121,7 @@ def test_threads_end_where_the_pipeline_fails():
 
 def test_held_items_are_read_once():
     counter = ReadCounter()
-    held = timing.hold(counter.count(examples(), chunk=1), 8)
+    held = timing.hold(counter.count(examples()), 8)
     with iterating(held.batch(20)) as batches:
         indices = next(batches)["index"]
     np.testing.assert_array_equal(indices, np.arange(20) % 8)
@@ -133,7 +134,7 @@ def test_items_of_a_source_of_unknown_size_are_held():
     endless = examples().flat_map(lambda example: tf.data.Dataset.from_tensors(example))
     options = tf.data.Options()
     options.experimental_optimization.inject_prefetch = False
-    held = timing.hold(counter.count(endless, chunk=1).with_options(options), 8)
+    held = timing.hold(counter.count(endless).with_options(options), 8)
     with iterating(held.batch(20)) as batches:
         next(batches)
     assert counter.examples == 8
@@ -150,7 +151,7 @@ def test_the_watch_passes_items_and_notes_each_chunk():
 def test_behind_the_echo_point_there_are_few_items():
     """What is timed there is not held up by reading."""
     counter = ReadCounter()
-    behind = iter(Pipeline(counter.count(examples(), chunk=1), 4, 8).downstream("example"))
+    behind = iter(Pipeline(counter.count(examples()), 4, 8).downstream("example"))
     seen = np.concatenate([next(behind)["index"] for _ in range(50)])
     behind.close()
     assert set(seen) == set(range(timing.HELD_BATCHES * 4))
