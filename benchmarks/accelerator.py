@@ -27,7 +27,7 @@ from typing import Any
 
 from experiments import timings, workloads
 from experiments.command_line import Parser, exit_code, positive_float
-from experiments.protocol import engine, store
+from experiments.protocol import store, worker
 from experiments.protocol.study import PROGRAM, ConfigError, Study, make_study
 
 PEAKS = {
@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
             raise ConfigError(f"--workloads: {unknown[0]!r} is none of {', '.join(workloads.WORKLOADS)}")
         studies = [make_study(workloads.load(name, flags.scale, overrides), "baseline", 1) for name in names]
         records = timings.read(flags.out) if flags.out.exists() else []
-        os.environ.update(engine.worker_environment(flags.scale))
+        os.environ.update(worker.environment(flags.scale))
         known: dict[str, tuple[str, dict[str, Any]]] = {}
         for study in studies:
             program = json.dumps([study.batch_size, timings.program(study), example_shapes(study)], sort_keys=True)

@@ -5,7 +5,7 @@ import os
 from experiments import workloads
 from experiments.command_line import Parser
 from experiments.figure4 import earliest
-from experiments.protocol import engine
+from experiments.protocol import worker
 from experiments.protocol.study import Study, make_study
 
 
@@ -19,5 +19,5 @@ def echoed_study(doc: str | None) -> Study:
     parser.add_argument("--scale", choices=("smoke", "small"), default="small")
     flags = parser.parse_args()
     config = workloads.load(flags.workload, flags.scale)
-    os.environ.update(engine.worker_environment(flags.scale))
+    os.environ.update(worker.environment(flags.scale))
     return make_study(config, earliest(config), 2)

@@ -11,10 +11,10 @@ from statistics import median
 
 from experiments import workloads
 from experiments.command_line import Parser, exit_code
-from experiments.protocol import engine
+from experiments.protocol import worker
 from experiments.protocol.study import make_study
 
-os.environ.update(engine.worker_environment("small"))
+os.environ.update(worker.environment("small"))
 
 from benchmarks.timing import ratio, seconds_in_turn
 from benchmarks.updates import UPDATES, Updates

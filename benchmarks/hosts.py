@@ -13,9 +13,9 @@ import time
 from statistics import median
 
 from experiments.command_line import Parser, exit_code
-from experiments.protocol import engine
+from experiments.protocol import worker
 
-os.environ.update(engine.worker_environment("small"))
+os.environ.update(worker.environment("small"))
 if hasattr(os, "sched_setaffinity"):  # before TensorFlow makes its threads
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from experiments import workloads
 from experiments.command_line import Parser, exit_code
-from experiments.protocol import engine
+from experiments.protocol import worker
 from experiments.protocol.study import make_study
 
-os.environ.update(engine.worker_environment("small"))
+os.environ.update(worker.environment("small"))
 
 import numpy as np
 import tensorflow as tf

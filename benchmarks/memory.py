@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.accelerator import example_shapes
 from experiments import timings, workloads
 from experiments.command_line import Parser, exit_code, positive
-from experiments.protocol import engine, store
+from experiments.protocol import store, worker
 from experiments.protocol.study import PROGRAM, ConfigError, EngineError, Study, make_study
 
 TOPOLOGIES = {1: "v5p:2x2x1", 4: "v5p:2x2x1", 8: "v5p:2x2x2", 32: "v5p:2x4x4"}
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         if unknown := [name for name in names if name not in workloads.WORKLOADS]:
             raise ConfigError(f"--workloads: {unknown[0]!r} is none of {', '.join(workloads.WORKLOADS)}")
         studies = [make_study(workloads.load(name, flags.scale, overrides), "baseline", 1) for name in names]
-        os.environ.update(engine.worker_environment(flags.scale))
+        os.environ.update(worker.environment(flags.scale))
         os.environ.update(JAX_PLATFORMS="cpu", TPU_SKIP_MDS_QUERY="1", TPU_WORKER_HOSTNAMES="localhost")
         records: list[dict[str, Any]] = []
         known = functools.cache(lambda program, *rest: needed(json.loads(program), *rest))

@@ -15,10 +15,10 @@ from typing import Any
 
 from experiments import workloads
 from experiments.command_line import Parser, exit_code
-from experiments.protocol import engine
+from experiments.protocol import worker
 from experiments.protocol.study import Study, make_study
 
-os.environ.update(engine.worker_environment("small"))
+os.environ.update(worker.environment("small"))
 
 import jax
 import jax.numpy as jnp

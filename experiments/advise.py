@@ -13,7 +13,7 @@ import sys
 from experiments import workloads
 from experiments.command_line import Parser, exit_code, positive_float
 from experiments.figure4 import earliest
-from experiments.protocol import engine
+from experiments.protocol import worker
 from experiments.protocol.study import ConfigError, make_study
 
 MOST_SECONDS = 10.0
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     def work() -> None:
         config = workloads.load(flags.workload, flags.scale, overrides)
         study = make_study(config, earliest(config), 2)
-        os.environ.update(engine.worker_environment(flags.scale))
+        os.environ.update(worker.environment(flags.scale))
         from experiments.protocol.training import Training, pipeline_errors  # imports JAX and TensorFlow
         from pipelines.echoing.advice import advise
         from pipelines.echoing.advice.__main__ import print_confirmation

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from experiments import timings, workloads
 from experiments.protocol.experiment import Experiment
-from experiments.protocol.study import ConfigError, EngineError, ResultsError, Study
+from experiments.protocol.study import ConfigError, EngineError, ResultsError, Stopped, Study
 
 
 class Parser(argparse.ArgumentParser):
@@ -72,6 +72,9 @@ def exit_code(work: Callable[[], None], stopped: str = "stopped") -> int:
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)
         return 130
+    except Stopped:
+        print("stopped by SIGTERM; what was trained is kept, the same command goes on from here", file=sys.stderr)
+        return 143
     except (ConfigError, EngineError, ResultsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -91,6 +94,13 @@ def _parse(
     parser.add_argument("--workers", type=positive, help="local worker processes (default: one a core; paper: 1)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster to use instead, e.g. tcp://host:8786")
     parser.add_argument("--engine", choices=("dask", "inline"), default="dask", help="inline: train in this process")
+    parser.add_argument(
+        "--checkpoint-seconds",
+        type=positive_float,
+        default=600.0,
+        metavar="SECONDS",
+        help="how often a trial saves itself while it trains; default 600",
+    )
     parser.add_argument("--runs", type=folder, default=Path("runs"), help="folder of the raw runs")
     parser.add_argument(
         "--timing", type=Path, metavar="FILE", help="for --plan: what `python -m benchmarks.accelerator` wrote"
@@ -230,7 +240,7 @@ def _gigabytes(cost: timings.Cost | None) -> str:
 
 def status(studies: Sequence[Study], root: Path) -> str:
     """What has run, a line a study."""
-    from experiments.protocol.engine import Progress  # imports SciPy
+    from experiments.protocol.progress import Progress  # imports SciPy
 
     width = max(len(f"{study.workload} {study.setting}") for study in studies)
     lines = [f"{'study':{width}} {'complete':>9} {'bounded':>8} {'infeasible':>11} {'wanted':>7} {'best fresh':>14}"]
@@ -247,6 +257,13 @@ def status(studies: Sequence[Study], root: Path) -> str:
 def _run(studies: Sequence[Study], flags: argparse.Namespace) -> None:
     from experiments.protocol import engine
 
-    engine.run(studies, root=flags.runs, engine=flags.engine, workers=flags.workers, scheduler=flags.scheduler)
+    engine.run(
+        studies,
+        root=flags.runs,
+        engine=flags.engine,
+        workers=flags.workers,
+        scheduler=flags.scheduler,
+        checkpoint_seconds=flags.checkpoint_seconds,
+    )
     print(status(studies, flags.runs))
     print(f"next: python -m experiments.collect --scale={flags.scale} --runs={flags.runs}")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from experiments import workloads
 from experiments.command_line import Parser, exit_code, folder, positive, positive_float, share_below_one
-from experiments.protocol import engine, store, tables
+from experiments.protocol import store, tables, worker
 from experiments.protocol.study import Study, make_study
 
 IMAGES = 12
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     flags = parser.parse_args(argv)
 
     def work() -> None:
-        os.environ.update(engine.worker_environment(flags.scale))
+        os.environ.update(worker.environment(flags.scale))
         study = make_study(workloads.load("ssd_coco", flags.scale), "baseline", 1)
         path = flags.results / flags.scale / "detections.parquet"
         point = {"learning_rate": flags.learning_rate, "momentum": flags.momentum}

@@ -23,7 +23,7 @@ import pandas as pd
 
 from experiments import workloads
 from experiments.command_line import Parser, exit_code, folder, natural, positive
-from experiments.protocol import engine, store, tables
+from experiments.protocol import store, tables, worker
 from experiments.protocol.study import ConfigError, Measurement, Study, TrialResult
 
 TOLERANCE = 1e-5
@@ -126,7 +126,7 @@ def replicate(results: Path, scale: str, drawn: list[dict[Any, Any]]) -> list[di
     """
     studies = [study_of(committed, scale) for committed in drawn]
     measurements = tables.read(results, scale, "measurements")
-    os.environ.update(engine.worker_environment(scale))
+    os.environ.update(worker.environment(scale))
     from experiments.protocol import training  # imports JAX and TensorFlow
 
     here = {"processor_now": store.provenance()["processor"], "device_now": training.device()["device"]}

@@ -17,7 +17,7 @@ import pandas as pd
 from experiments import workloads
 from experiments.command_line import Parser, exit_code, folder, positive_float
 from experiments.figure4 import earliest
-from experiments.protocol import engine, store, tables
+from experiments.protocol import store, tables, worker
 from experiments.protocol.study import Study, make_study
 
 TIMES = ("workload", "variant", "echo_factor", "ratio", "side", "start_seconds", "end_seconds")
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     def work() -> None:
         config = workloads.load(flags.workload, flags.scale, overrides)
         studies = [make_study(config, "baseline", 1), make_study(config, earliest(config), flags.ratio)]
-        os.environ.update(engine.worker_environment(flags.scale))
+        os.environ.update(worker.environment(flags.scale))
         from experiments.protocol.training import Training, device, pipeline_errors  # imports JAX and TensorFlow
 
         with pipeline_errors(studies[-1]):

@@ -27,8 +27,8 @@ from ml_collections import ConfigDict
 from experiments import workloads
 from experiments.command_line import Parser, exit_code, folder, positive, positive_float
 from experiments.figure4 import EXPERIMENT, studies
-from experiments.protocol import engine, store, tables
 from experiments.protocol import search as quasi_random
+from experiments.protocol import store, tables, worker
 from experiments.protocol.study import ConfigError, Study
 
 RATIO = 6.0
@@ -184,7 +184,7 @@ def time_studies(
     t_downstream is measured anew for each R, before its runs; all of them read from a source of the same speed. Reruns
     are in the outer loop, so that a machine that drifts treats all e alike.
     """
-    os.environ.update(engine.worker_environment(slowest.scale))
+    os.environ.update(worker.environment(slowest.scale))
     from experiments.protocol.training import Training  # imports JAX and TensorFlow
 
     @functools.cache

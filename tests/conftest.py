@@ -5,7 +5,7 @@ Compiled without optimisation: tests take few updates, and the paper's networks 
 
 import os
 
-from experiments.protocol import engine
+from experiments.protocol import worker
 
 os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
-os.environ.update(engine.worker_environment("smoke"))
+os.environ.update(worker.environment("smoke"))

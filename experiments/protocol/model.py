@@ -61,15 +61,14 @@ class CompiledModel:
         """Sends a batch to the devices."""
         return jax.device_put(batch, self._split)
 
+    def abstract_state(self, batch: Mapping[str, jax.ShapeDtypeStruct]) -> TrainState:
+        """Shapes, types and shardings of the state that batches of these shapes lead to."""
+        return _placed(jax.eval_shape(self.init, 0, batch), self._replicated)
+
     def lowered(self, batch: Mapping[str, jax.ShapeDtypeStruct]) -> jax.stages.Lowered:
         """The update on batches of these shapes, to be compiled and not run."""
-
-        def placed(tree: Any, sharding: NamedSharding) -> Any:
-            return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
-
-        state = placed(jax.eval_shape(self.init, 0, batch), self._replicated)
         point = dict.fromkeys(("learning_rate", "momentum"), jax.ShapeDtypeStruct((), jnp.float32))
-        return self.update.lower(state, placed(batch, self._split), point)
+        return self.update.lower(self.abstract_state(batch), _placed(batch, self._split), point)
 
     def _init(self, seed: int, batch: Batch) -> TrainState:
         params, model_state = self._task.init(jax.random.key(seed), batch)
@@ -120,6 +119,10 @@ class CompiledModel:
     def evaluate(self, state: TrainState, batches: list[Batch]) -> float:
         """The metric over all validation batches."""
         return self._task.metric(self.outputs(state, batches), batches)
+
+
+def _placed(tree: Any, sharding: NamedSharding) -> Any:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
 
 
 def _padded(array: np.ndarray, multiple: int, value: int) -> np.ndarray:

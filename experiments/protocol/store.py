@@ -3,10 +3,11 @@
     runs/<scale>/<workload>/<setting>-<hash>/study.json
                                             search0/trial000/trial.json          the point, the seed, provenance
                                                              measurements.jsonl  appended while the trial trains
+                                                             checkpoints/        while it trains, if that takes long
                                                              result.json         atomically in place once it is done
 
 A trial is finished when its result is there, whole, and matches its description and its measurements; anything else is
-run again from its start.
+run again, from its newest checkpoint if it has one.
 The kernel drops a killed process's lock, so no lock outlives its holder.
 """
 
@@ -17,6 +18,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -83,6 +85,18 @@ class TrialFolder:
     def __init__(self, root: Path, study: Study, search: int, index: int) -> None:
         self.path = study_folder(root, study) / f"search{search}" / f"trial{index:03d}"
         self._names = {"study": study.name, "search": search, "index": index}
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the trial saves itself while it trains."""
+        return self.path / "checkpoints"
+
+    def is_described_by(self, description: dict[str, Any]) -> bool:
+        """Whether it was begun with this description."""
+        try:
+            return self.description() == description
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError):
+            return False
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -166,8 +180,8 @@ def _sha256(path: Path) -> str:
 
 
 def _checked_result(fields: Mapping[str, Any]) -> TrialResult:
-    result = TrialResult(**fields)
-    whole = (result.sgd_steps, result.examples_read, result.steps_to_target or 0)
+    result = TrialResult(**{**fields, "refilled_after": tuple(fields.get("refilled_after", ()))})
+    whole = (result.sgd_steps, result.examples_read, result.steps_to_target or 0, *result.refilled_after)
     if result.status not in get_args(Status) or not all(map(_is_whole, whole)) or not _is_number(result.seconds):
         raise ValueError("its fields are of the wrong type")
     return result
@@ -179,6 +193,13 @@ def _is_whole(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def forget_checkpoints(root: Path, study: Study) -> None:
+    """Removes those that finished trials have left because they were killed at their very end."""
+    for path in study_folder(root, study).glob("search*/trial*/checkpoints"):
+        if (path.parent / "result.json").exists():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def finished_results(root: Path, study: Study, search: int) -> dict[int, TrialResult]:

@@ -34,6 +34,10 @@ class EngineError(Exception):
     """Trials could not be run; the message says why and what to do. Finished trials are kept."""
 
 
+class Stopped(Exception):
+    """A run was asked to stop, and has saved what it was at."""
+
+
 class ResultsError(Exception):
     """Results are missing or contradict each other; the message says what to do."""
 
@@ -148,7 +152,8 @@ class TrialResult:
 
     A bounded trial was stopped because it could not win any more; an infeasible one diverged. `examples_read` is
     how many examples the source gave up to the last one that was trained on; those that waited behind it in buffers are
-    not counted.
+    not counted. `refilled_after` are the numbers of updates after which a trial that went on filled its buffers anew,
+    from another seed.
     """
 
     status: Status
@@ -156,6 +161,7 @@ class TrialResult:
     steps_to_target: int | None
     examples_read: int
     seconds: float
+    refilled_after: tuple[int, ...] = ()
 
 
 def make_study(

@@ -1,6 +1,6 @@
 """One run of SGD updates on a study's batches: what trials, reruns, timings and pictures all train with.
 
-A process that trains sets `engine.worker_environment` before it imports this module.
+A process that trains sets `worker.environment` before it imports this module.
 """
 
 import contextlib
@@ -72,8 +72,8 @@ class Training:
         """
         self._study = study
         self._point = point or {dimension.name: dimension.low for dimension in study.space}
+        self._trial = search, index
         self._init_seed = study.seed("init", search, index)
-        self.seed = study.seed("data", search, index)
         data_json = json.dumps(study.config["data"], sort_keys=True)
         try:
             self.model = _model(json.dumps({key: study.config[key] for key in PROGRAM}, sort_keys=True))
@@ -85,13 +85,22 @@ class Training:
             study.variant, study.echo_factor, study.batch_size, study.shuffle_buffer, study.repeated_batch_buffer
         )
         self.stages = timing.overlapping(settings) if overlap else settings
-        self.augment = stages.in_chunks(self._source.augment, self.seed)
+        self.reseed()
         self.restart()
 
     def restart(self) -> None:
         """Forgets the updates taken so far; the next one initialises the model anew."""
-        self.state: Any = None
-        self.updates = self.examples_read = 0
+        self.resume(None, 0, 0)
+
+    def resume(self, state: Any, updates: int, examples_read: int, *, read_before: int = 0) -> None:
+        """Goes on behind so many updates, which left this state; `read_before` are not in the pipeline's numbers."""
+        self.state, self.updates, self.examples_read = state, updates, examples_read
+        self._read_before = read_before
+
+    def reseed(self, *purpose: object) -> None:
+        """Makes pipelines of the trial's own seed, or of another one for some purpose."""
+        self.seed = self._study.seed("data", *self._trial, *purpose)
+        self.augment = stages.in_chunks(self._source.augment, self.seed)
 
     @property
     def examples(self) -> tf.data.Dataset:
@@ -114,10 +123,27 @@ class Training:
         items = upstream(examples)
         return downstream(items if watch is None else watch(items))
 
+    def abstract_state(self) -> Any:
+        """Shapes, types and shardings of the state."""
+        spec = self.batches(self.examples).element_spec
+        parts = {name: part for name, part in spec.items() if name != stages.NUMBER}
+        return self.model.abstract_state(
+            {name: jax.ShapeDtypeStruct(part.shape, part.dtype.as_numpy_dtype) for name, part in parts.items()}
+        )
+
+    def pipeline_bytes(self) -> float:
+        """About what the buffers of the pipeline hold; a few examples are read where their sizes vary."""
+        examples = self.examples
+        if self.stages.variant == "example_after_augmentation":
+            examples = self.augment(examples)
+        batches = self.stages.repeated_batch_buffer + self.stages.prefetch
+        batch_bytes = datasets.item_bytes(self.batches(self.examples))
+        return self.stages.shuffle_buffer * datasets.item_bytes(examples) + batches * batch_bytes
+
     def put(self, batch: Batch) -> Batch:
         """Sends a batch to the devices, and counts what was read to make it."""
         if stages.NUMBER in batch:
-            self.examples_read = max(self.examples_read, int(batch[stages.NUMBER].max()) + 1)
+            self.examples_read = max(self.examples_read, self._read_before + int(batch[stages.NUMBER].max()) + 1)
         return self.model.put({name: part for name, part in batch.items() if name != stages.NUMBER})
 
     def update(self, batch: Batch) -> jax.Array:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 import jax
 
-from experiments.protocol.model import Batch
-from experiments.protocol.study import Measurement, Status, Study, TrialResult
+from experiments.protocol import stopping
+from experiments.protocol.checkpoint import PIPELINE_BYTES, Checkpoints, Progress
+from experiments.protocol.study import Measurement, Status, Stopped, Study, TrialResult
 from experiments.protocol.training import Training
 
 
@@ -27,73 +28,130 @@ def run(
     *,
     bound_steps: Callable[[], int | None],
     record: Callable[[Measurement], None],
+    checkpoints: Checkpoints | None = None,
 ) -> TrialResult:
-    """Trains one trial.
+    """Trains one trial, from its newest checkpoint on if it has one; what it measures is the same as without.
 
     Args:
       study: the setting; `search` and `index` pick the seeds of its initialisation and its pipeline.
       point: its metaparameters.
       bound_steps: asked before each evaluation for the update after which the trial cannot win any more.
-      record: receives each measurement as it is made.
+      record: receives each measurement as it is made, first those before the checkpoint.
+      checkpoints: where it saves itself; None for a trial that cannot be resumed.
 
     Returns:
       The result; divergence is one, not an error, also after the target was reached.
+
+    Raises:
+      Stopped: it was asked to stop; it has saved itself if it has somewhere to.
     """
-    started = time.monotonic()
-    training = Training(study, point, search, index)
-    batches = training.batches(training.examples).as_numpy_iterator()
+    run = _Run(Training(study, point, search, index), study, checkpoints)
+    for measurement in run.progress.measurements:
+        record(measurement)
 
     def evaluate(step: int) -> Measurement:
-        measurement = Measurement(step, training.evaluate())
+        measurement = Measurement(step, run.training.evaluate())
         if not math.isfinite(measurement.value):
             raise TrialDiverged(step)
+        run.progress.measurements.append(measurement)
         record(measurement)
         return measurement
 
-    def result(status: Status, step: int, steps_to_target: int | None = None) -> TrialResult:
-        return TrialResult(status, step, steps_to_target, training.examples_read, time.monotonic() - started)
-
-    steps_to_target = None
     try:
-        for step in _evaluations(training, study, batches):
+        for step in run.evaluations():
             bound = bound_steps()
-            if study.reaches_target(evaluate(step).value) and steps_to_target is None:
-                steps_to_target = step
+            if study.reaches_target(evaluate(step).value) and run.progress.steps_to_target is None:
+                run.progress.steps_to_target = step
                 if study.bound:
                     break
             elif bound is not None and step >= bound:
-                return result("bounded", step)
+                return run.result("bounded", step)
     except TrialDiverged as diverged:
-        return result("infeasible", diverged.sgd_steps)
-    return result("complete", step, steps_to_target)
+        return run.result("infeasible", diverged.sgd_steps)
+    return run.result("complete", step)
 
 
-def _evaluations(training: Training, study: Study, batches: Iterator[Batch]) -> Iterator[int]:
-    """Trains to the budget, yielding the number of the update whenever an evaluation is due.
+class _Run:
+    """A trial's updates, from where it was saved on."""
 
-    Each update is dispatched before the loss of the one before it is looked at, so the device works while the host
-    makes the next batch and sends it.
-
-    Raises:
-      TrialDiverged: a loss is non-finite or `divergence_factor` times the first one.
-    """
-    first_loss: float | None = None
-    pending: jax.Array | None = None
-
-    def check(loss: jax.Array | None, step: int) -> None:
-        nonlocal first_loss
-        if loss is None:
+    def __init__(self, training: Training, study: Study, checkpoints: Checkpoints | None) -> None:
+        self.training, self._study, self._checkpoints = training, study, checkpoints
+        self._started = time.monotonic()
+        self._batches = training.batches(training.examples).as_numpy_iterator()
+        self.progress = Progress()
+        self._pending: jax.Array | None = None
+        if checkpoints is None or not checkpoints.exist():
             return
-        value = float(loss)
-        first_loss = value if first_loss is None else first_loss
-        if not value <= study.config["divergence_factor"] * first_loss:  # true for NaN as well
+        if (found := checkpoints.restore(training.abstract_state(), self._batches)) is not None:
+            state, self.progress, in_place = found
+            read_before = 0
+            if not in_place:
+                read_before = self.progress.examples_read
+                self.progress.refilled_after.append(self.progress.updates)
+                training.reseed("refilled after", self.progress.updates)
+                self._batches = training.batches(training.examples).as_numpy_iterator()
+            training.resume(state, self.progress.updates, self.progress.examples_read, read_before=read_before)
+
+    def result(self, status: Status, step: int) -> TrialResult:
+        """What the trial's result is if it ends now."""
+        self._note()
+        to_target = self.progress.steps_to_target if status == "complete" else None
+        return TrialResult(
+            status,
+            step,
+            to_target,
+            self.progress.examples_read,
+            self.progress.seconds,
+            tuple(self.progress.refilled_after),
+        )
+
+    def evaluations(self) -> Iterator[int]:
+        """Trains to the budget, yielding the number of the update whenever an evaluation is due.
+
+        Each update is dispatched before the loss of the one before it is looked at, so the device works while the host
+        makes the next batch and sends it.
+
+        Raises:
+          TrialDiverged: a loss is non-finite or `divergence_factor` times the first one.
+          Stopped: see `run`.
+        """
+        for step in range(self.progress.updates + 1, self._study.budget_steps + 1):
+            self._stop_if_asked()
+            loss = self.training.update(next(self._batches))
+            self._check(step - 1)
+            self._pending = loss
+            if step % self._study.config["eval_every_steps"] == 0 or step == self._study.budget_steps:
+                self._check(step)
+                yield step
+            self.progress.updates = step
+            if self._checkpoints is not None and self._checkpoints.due():
+                self._save(step)
+
+    def _check(self, step: int) -> None:
+        """Looks at the loss of the last update, if nobody has."""
+        if self._pending is None:
+            return
+        value, self._pending = float(self._pending), None
+        if self.progress.first_loss is None:
+            self.progress.first_loss = value
+        if not value <= self._study.config["divergence_factor"] * self.progress.first_loss:  # true for NaN as well
             raise TrialDiverged(step)
 
-    for step in range(1, study.budget_steps + 1):
-        loss = training.update(next(batches))
-        check(pending, step - 1)
-        pending = loss
-        if step % study.config["eval_every_steps"] == 0 or step == study.budget_steps:
-            check(pending, step)
-            pending = None
-            yield step
+    def _note(self) -> None:
+        now = time.monotonic()
+        self.progress.seconds += now - self._started
+        self._started = now
+        self.progress.examples_read = self.training.examples_read
+
+    def _save(self, step: int) -> None:
+        assert self._checkpoints is not None
+        self._check(step)
+        self._note()
+        pipeline = self._batches if self.training.pipeline_bytes() <= PIPELINE_BYTES else None
+        self._checkpoints.save(self.training.state, pipeline, self.progress)
+
+    def _stop_if_asked(self) -> None:
+        if stopping.asked():
+            if self._checkpoints is not None:
+                self._checkpoints.finish()
+            raise Stopped

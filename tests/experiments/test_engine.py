@@ -17,7 +17,7 @@ from distributed.security import Security
 from small_studies import OVERRIDES, tiny
 
 from experiments import collect, figure3, workloads
-from experiments.protocol import engine, store
+from experiments.protocol import cluster, engine, progress, store, worker
 from experiments.protocol.study import EngineError, TrialResult
 
 SETTINGS = OVERRIDES | {
@@ -126,7 +126,7 @@ def test_bound_saves_updates_and_changes_no_minimum(tmp_path):
 def test_infeasible_trials_are_replaced_and_a_hopeless_search_is_given_up(tmp_path, monkeypatch):
     statuses = iter(["infeasible", "complete", "infeasible", "complete", "complete"] + ["infeasible"] * 15)
 
-    def run_task(root, study, search, index):
+    def run_task(root, study, search, index, _):
         folder = store.TrialFolder(root, study, search, index)
         with folder.claimed():
             folder.start({})
@@ -134,7 +134,7 @@ def test_infeasible_trials_are_replaced_and_a_hopeless_search_is_given_up(tmp_pa
             folder.finish(result)
             return result
 
-    monkeypatch.setattr(engine, "run_task", run_task)
+    monkeypatch.setattr(worker, "run_task", run_task)
     progress = engine.run([tiny(searches=1)], root=tmp_path / "a", engine="inline")
     assert len(progress.results[0, 0]) == 5
     progress = engine.run([tiny(searches=1)], root=tmp_path / "b", engine="inline")
@@ -144,7 +144,7 @@ def test_infeasible_trials_are_replaced_and_a_hopeless_search_is_given_up(tmp_pa
 
 def test_trial_order_takes_low_indices_of_all_searches_first(tmp_path):
     studies = [tiny(), tiny("batch", 2)]
-    tasks = engine.Progress(studies, tmp_path).open_tasks()
+    tasks = progress.Progress(studies, tmp_path).open_tasks()
     assert [(t.study, t.index, t.search) for t in tasks[:5]] == [(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1), (0, 2, 0)]
     assert len(tasks) == 12
 
@@ -153,7 +153,7 @@ def test_failing_trial_stops_the_run_with_its_message(tmp_path, monkeypatch):
     def run_task(*_):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(engine, "run_task", run_task)
+    monkeypatch.setattr(worker, "run_task", run_task)
     with pytest.raises(OSError, match="No space left"):
         engine.run([tiny()], root=tmp_path, engine="inline")
 
@@ -180,8 +180,8 @@ def test_interrupt_is_reported_and_keeps_results(tmp_path):
 
 
 def test_trains_on_a_cluster_that_is_already_there(tmp_path):
-    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
-        progress = engine.run([tiny(searches=1, trials=2)], root=tmp_path, scheduler=cluster.scheduler_address)
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as dask:
+        progress = engine.run([tiny(searches=1, trials=2)], root=tmp_path, scheduler=dask.scheduler_address)
     assert len(progress.results[0, 0]) == 2
     assert not progress.open_tasks()
 
@@ -197,7 +197,7 @@ def test_a_port_that_is_no_schedulers_is_named(tmp_path, monkeypatch, banner):
                     kept.append(server.accept()[0])
                     kept[-1].sendall(banner)
 
-        monkeypatch.setattr(engine, "ANSWER_SECONDS", 5.0)
+        monkeypatch.setattr(cluster, "ANSWER_SECONDS", 5.0)
         kept = []
         threading.Thread(target=accept, daemon=True).start()
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
@@ -211,7 +211,7 @@ def test_a_port_that_is_no_schedulers_is_named(tmp_path, monkeypatch, banner):
 @pytest.mark.slow
 def test_a_stranger_on_the_same_machine_is_refused(tmp_path):
     """Loopback is open to every account, and a scheduler runs what it is sent."""
-    with engine._client(None, 1, engine.worker_environment("smoke")) as client:
+    with cluster.connected(None, 1, worker.environment("smoke")) as client:
         address = client.scheduler.address
         assert address.startswith("tls://127.0.0.1:")
         assert client.submit(lambda: 1).result() == 1
@@ -219,28 +219,28 @@ def test_a_stranger_on_the_same_machine_is_refused(tmp_path):
         for where, security in [(plain, None), (address, Security.temporary()), (address, None)]:
             with pytest.raises((OSError, TimeoutError, TypeError, RuntimeError)):
                 Client(where, security=security, timeout=3)
-        hosts = {worker["host"] for worker in client.scheduler_info()["workers"].values()}
+        hosts = {each["host"] for each in client.scheduler_info()["workers"].values()}
         assert hosts == {"127.0.0.1"}
 
 
-def failing(root, study, search, index):
+def failing(root, study, search, index, _):
     if index == 1:
         raise ZeroDivisionError("in the model\nand more")
     return run_task(root, study, search, index)
 
 
-run_task = engine.run_task
+run_task = worker.run_task
 
 
 @pytest.mark.parametrize("way", ["inline", "dask"])
 def test_a_trial_that_fails_is_named_with_its_point_and_the_others_go_on(tmp_path, monkeypatch, capsys, way):
-    monkeypatch.setattr(engine, "run_task", failing)
+    monkeypatch.setattr(worker, "run_task", failing)
     study = tiny(searches=2, trials=2)
     with contextlib.ExitStack() as stack:
         address = None
         if way == "dask":
-            cluster = LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None)
-            address = stack.enter_context(cluster).scheduler_address
+            dask = LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None)
+            address = stack.enter_context(dask).scheduler_address
         with pytest.raises(EngineError, match=r"2 trials failed, the others are kept; the first: trial 1 of search 0"):
             engine.run([study], root=tmp_path, engine=way, scheduler=address)
     said = capsys.readouterr().err
@@ -251,8 +251,8 @@ def test_a_trial_that_fails_is_named_with_its_point_and_the_others_go_on(tmp_pat
 
 
 def test_a_cluster_without_workers_is_waited_for(tmp_path, capsys):
-    with LocalCluster(n_workers=0, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
-        with Client(cluster) as client:
-            threading.Timer(0.5, cluster.scale, [1]).start()
-            engine._await_workers(client, seconds=0.1)
-        assert f"no worker is connected to {cluster.scheduler_address}; waiting" in capsys.readouterr().err
+    with LocalCluster(n_workers=0, threads_per_worker=1, processes=False, dashboard_address=None) as dask:
+        with Client(dask) as client:
+            threading.Timer(0.5, dask.scale, [1]).start()
+            cluster._await_workers(client, seconds=0.1)
+        assert f"no worker is connected to {dask.scheduler_address}; waiting" in capsys.readouterr().err

@@ -149,7 +149,15 @@ def test_a_changed_number_is_noticed(folder, name, old, new):
 
 
 @pytest.mark.parametrize(
-    "field", [("status", "won"), ("sgd_steps", 8.5), ("sgd_steps", True), ("seconds", "1"), ("examples_read", -1)]
+    "field",
+    [
+        ("status", "won"),
+        ("sgd_steps", 8.5),
+        ("sgd_steps", True),
+        ("seconds", "1"),
+        ("examples_read", -1),
+        ("refilled_after", [1.5]),
+    ],
 )
 def test_a_field_of_another_type_is_damage(folder, field):
     folder.finish(dataclasses.replace(RESULT, **dict([field])))

@@ -61,13 +61,13 @@ def test_divergence_makes_a_trial_infeasible():
 
 def test_divergence_after_the_target_makes_a_trial_infeasible(monkeypatch):
     """Without a bound, as in Figure 8: the paper discards what diverges."""
-    evaluations = trial._evaluations
+    evaluations = trial._Run.evaluations
 
-    def diverging(*arguments):
-        yield next(evaluations(*arguments))
+    def diverging(run):
+        yield next(evaluations(run))
         raise trial.TrialDiverged(15)
 
-    monkeypatch.setattr(trial, "_evaluations", diverging)
+    monkeypatch.setattr(trial._Run, "evaluations", diverging)
     result, measurements = train(tiny(bound=False, overrides={"target": "1000"}))
     assert len(measurements) == 1
     assert (result.status, result.sgd_steps, result.steps_to_target) == ("infeasible", 15, None)

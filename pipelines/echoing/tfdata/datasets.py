@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -21,6 +22,7 @@ def as_set(dataset: tf.data.Dataset) -> tf.data.Dataset:
     options.deterministic = True
     options.experimental_optimization.inject_prefetch = False
     options.experimental_optimization.map_parallelization = False
+    options.experimental_symbolic_checkpoint = False  # a saved iterator holds what its buffers hold
     options.experimental_optimization.map_and_batch_fusion = False  # it makes a batch ahead
     # Untuned, parallel stages use every core of up to 16; the tuner can hold up the end of an iterator for seconds.
     options.autotune.enabled = (os.cpu_count() or 1) > 16
@@ -45,6 +47,21 @@ def iterating(dataset: tf.data.Dataset) -> Iterator[Iterator[Any]]:
         raise
     finally:
         holder.clear()
+
+
+def item_bytes(dataset: tf.data.Dataset, sampled: int = 16) -> float:
+    """What an item takes; where sizes vary, the mean of the first `sampled` ones, which are read."""
+    specs = tf.nest.flatten(dataset.element_spec)
+    if all(spec.shape.is_fully_defined() and spec.dtype != tf.string for spec in specs):
+        return float(sum(spec.shape.num_elements() * spec.dtype.size for spec in specs))
+    with iterating(dataset.take(sampled)) as items:
+        sizes = [sum(map(_value_bytes, tf.nest.flatten(item))) for item in items]
+    return sum(sizes) / max(1, len(sizes))
+
+
+def _value_bytes(value: Any) -> int:
+    value = np.asarray(value)
+    return sum(map(len, value.flat)) if value.dtype == object else value.nbytes
 
 
 def numpy_items(dataset: tf.data.Dataset) -> Iterator[Any]:

@@ -1,0 +1,79 @@
+"""What a process that trains does: sets its environment, then trains one trial after another."""
+
+import logging
+import os
+from pathlib import Path
+
+from experiments.protocol import search as quasi_random
+from experiments.protocol import stopping, store
+from experiments.protocol.study import Stopped, Study, TrialResult
+
+CHECKPOINT_SECONDS = 600.0
+"""How often a running trial saves itself; one that takes less never does."""
+
+_log = logging.getLogger(__name__)
+
+
+def environment(scale: str) -> dict[str, str]:
+    """Environment variables of a process that trains, to be set before it imports JAX and TensorFlow.
+
+    Below paper scale a trial is made for one core, and as many trials as cores run side by side. One thread for XLA
+    also keeps sums in one order, so a trial's numbers do not depend on how many workers there are. A high trim
+    threshold: the default of Dask's workers gives memory back after each update, which doubles its time on CPU.
+    """
+    environment = {"MALLOC_TRIM_THRESHOLD_": "1000000000", "MALLOC_MMAP_THRESHOLD_": "1000000000"}
+    if scale != "paper":
+        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
+        environment |= {"XLA_FLAGS": flags, "NPROC": "1", "OMP_NUM_THREADS": "1"}
+        environment |= {"TF_NUM_INTEROP_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
+    return environment | {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
+
+
+def run_task(
+    root: Path, study: Study, search: int, index: int, checkpoint_seconds: float = CHECKPOINT_SECONDS
+) -> TrialResult:
+    """Trains one trial, or returns its result if another process has finished it meanwhile.
+
+    A checkpoint of the same trial, made by the same revision on the same kind of machine, is where it goes on.
+
+    Raises:
+      Stopped: the process was asked to stop.
+    """
+    if stopping.asked():
+        raise Stopped
+    from experiments.protocol import training, trial  # import TensorFlow and JAX: seconds, paid once a worker
+    from experiments.protocol.checkpoint import Checkpoints
+
+    folder = store.TrialFolder(root, study, search, index)
+    with folder.claimed():
+        if (finished := folder.result()) is not None:
+            return finished
+        point = quasi_random.point(study, search, index)
+        description = {
+            "study": study.name,
+            "search": search,
+            "index": index,
+            "seed": study.seed("init", search, index),
+            "point": point,
+            "provenance": store.provenance() | training.device(),
+        }
+        checkpoints = Checkpoints(folder.checkpoints, checkpoint_seconds)
+        if checkpoints.exist() and not folder.is_described_by(description):
+            _log.warning("%s is of another revision or machine; its trial begins anew", folder.checkpoints)
+            checkpoints.forget()
+        folder.start(description)
+        lower: dict[int, TrialResult] = {}
+
+        def bound_steps() -> int | None:
+            for i in range(index):
+                if i not in lower and (result := store.TrialFolder(root, study, search, i).result()) is not None:
+                    lower[i] = result
+            return quasi_random.bound_steps(study, lower.values())
+
+        with training.pipeline_errors(study):
+            result = trial.run(
+                study, search, index, point, bound_steps=bound_steps, record=folder.append, checkpoints=checkpoints
+            )
+        folder.finish(result)
+        checkpoints.forget()
+        return result
