@@ -3,9 +3,10 @@
     python -m benchmarks.kills --rounds=20                          of each job; about 10 s a round
     python -m benchmarks.kills --rounds=20 --job=ssd_coco --seed=3
 
-A round starts the command, sends SIGKILL, SIGTERM or SIGINT to it, or to it and all that it started, waits until nothing
-of it runs any more, and looks for tracebacks and unfinished files. After the rounds the command runs to its end. Trials
-save themselves every second. Exits with 1 if anything differs, was done twice or is left over.
+A round starts the command, sends SIGKILL, SIGTERM or SIGINT to it, or to it and all that it started, waits until
+nothing of it runs any more, and looks for tracebacks and unfinished files. A command that gets to its end is compared
+and begun in a new folder. Trials save themselves every second. Exits with 1 if anything differs, was done twice or is
+left over.
 """
 
 import dataclasses
@@ -27,12 +28,16 @@ from experiments.protocol.study import EngineError
 
 Contents = dict[str, str]
 ENDS_WITHIN_SECONDS = 60.0
+SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
 MARK = "KILLED_BY_BENCHMARK"
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A command that writes into a folder, `{folder}` in its arguments; `kept` is what must not change once it is there."""
+    """A command that writes into a folder, `{folder}` in its arguments.
+
+    `files` are compared at its end; `kept` are those that must not change once they are there.
+    """
 
     arguments: tuple[str, ...]
     files: tuple[str, ...]
@@ -86,44 +91,57 @@ def main(argv: list[str] | None = None) -> int:
     flags = parser.parse_args(argv)
 
     def work() -> None:
-        faults = [fault for name in flags.job or JOBS for fault in killed(name, flags.rounds, flags.seed)]
-        for fault in faults:
-            print(f"  {fault}")
-        if faults:
-            raise EngineError(f"{len(faults)} faults")
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, and by children, in a script's background
+        if faults := sum(killed(name, flags.rounds, flags.seed) for name in flags.job or JOBS):
+            raise EngineError(f"{faults} faults")
 
     return exit_code(work)
 
 
-def killed(name: str, rounds: int, seed: int) -> list[str]:
-    """The faults of one job, killed so many times; prints a line."""
+def killed(name: str, rounds: int, seed: int) -> int:
+    """Kills one job so many times, in new folders as often as it gets to its end; prints and counts faults."""
     job, chance = JOBS[name], random.Random(f"{seed}/{name}")
-    with tempfile.TemporaryDirectory() as unbroken, tempfile.TemporaryDirectory() as broken:
-        job.prepare(Path(unbroken))
-        job.prepare(Path(broken))
+    counts, faults, ends = dict.fromkeys(SIGNALS, 0), 0, 0
+    with tempfile.TemporaryDirectory() as unbroken:
         started = time.monotonic()
+        job.prepare(Path(unbroken))
         _complete(job, Path(unbroken))
         seconds = time.monotonic() - started
-        faults: list[str] = []
-        counts: dict[str, int] = {}
-        done: Contents = {}
-        for number in range(rounds):
-            sent = chance.choice(("SIGKILL", "SIGTERM", "SIGINT"))
-            moment = chance.uniform(0.2, min(seconds, 30.0))
-            everyone = chance.random() < 0.5
-            if _round(job, Path(broken), sent, moment, everyone, faults, f"round {number}, {sent} at {moment:.1f} s"):
-                counts[sent] = counts.get(sent, 0) + 1
-            done = _unchanged(Path(broken), job, done, faults)
-        _complete(job, Path(broken))
-        _unchanged(Path(broken), job, done, faults)
-        ours, theirs = _contents(Path(broken), job.files), _contents(Path(unbroken), job.files)
-    differing = sorted(path for path in ours.keys() | theirs.keys() if ours.get(path) != theirs.get(path))
-    faults += [f"{name}: {path} differs" for path in differing]
-    sent_words = ", ".join(f"{count} {sent}" for sent, count in sorted(counts.items())) or "no kill in time"
-    print(
-        f"{name:20} {rounds} rounds ({sent_words}): {len(theirs)} files, {len(differing)} differ, {len(faults)} faults",
-        flush=True,
-    )
+        expected = _contents(Path(unbroken), job.files)
+        while sum(counts.values()) < rounds:
+            with tempfile.TemporaryDirectory() as folder:
+                found = _until_done(job, Path(folder), chance, seconds, counts, rounds)
+                contents = _contents(Path(folder), job.files)
+            differing = sorted(path for path in contents.keys() | expected if contents.get(path) != expected.get(path))
+            found += [f"{path} differs" for path in differing]
+            for fault in found:
+                print(f"  {name}: {fault}", flush=True)
+            faults, ends = faults + len(found), ends + 1
+    sent = ", ".join(f"{count} {name}" for name, count in counts.items())
+    print(f"{name:20} {sent}: {ends} times {len(expected)} files the same but for {faults} faults", flush=True)
+    return faults
+
+
+def _until_done(
+    job: Job, folder: Path, chance: random.Random, seconds: float, counts: dict[str, int], rounds: int
+) -> list[str]:
+    """Kills the job until it gets to its end, or has been killed often enough and is let; returns the faults."""
+    job.prepare(folder)
+    faults: list[str] = []
+    done: Contents = {}
+    killed = True
+    while killed:
+        if sum(counts.values()) < rounds:
+            sent, moment, everyone = chance.choice(SIGNALS), chance.uniform(0.2, seconds), chance.random() < 0.5
+            killed, found = _round(job, folder, sent, moment, everyone)
+            counts[sent] += killed
+            faults += [f"{sent} at {moment:.1f} s: {fault}" for fault in found]
+        else:
+            _complete(job, folder)
+            killed = False
+        now = _contents(folder, (job.kept,)) if job.kept else {}
+        faults += [f"{path} was made again" for path in done if now.get(path) != done[path]]
+        done = now
     return faults
 
 
@@ -137,22 +155,18 @@ def _complete(job: Job, folder: Path) -> None:
         raise EngineError(f"{' '.join(job.arguments)} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
 
 
-def _round(job: Job, folder: Path, sent: str, moment: float, everyone: bool, faults: list[str], words: str) -> bool:
-    """Whether the command was still running when it was killed."""
+def _round(job: Job, folder: Path, sent: str, moment: float, everyone: bool) -> tuple[bool, list[str]]:
+    """Whether the command was still running when it was to be killed, and what was wrong after it was."""
     environment = os.environ | {MARK: str(folder)}
     said = folder / "said"
+    faults = []
     with said.open("w") as out:
         process = subprocess.Popen(
-            _command(job, folder),
-            env=environment,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            _command(job, folder), env=environment, stdout=out, stderr=out, start_new_session=True
         )
         try:
             process.wait(moment)
-            return False
+            return False, [] if process.returncode == 0 else [f"ended with {process.returncode}: {_last_line(said)}"]
         except subprocess.TimeoutExpired:
             pass
         number = getattr(signal, sent)
@@ -160,17 +174,19 @@ def _round(job: Job, folder: Path, sent: str, moment: float, everyone: bool, fau
         try:
             process.wait(ENDS_WITHIN_SECONDS)
         except subprocess.TimeoutExpired:
-            faults.append(f"{words}: still there after {ENDS_WITHIN_SECONDS:.0f} s")
+            faults.append(f"still there after {ENDS_WITHIN_SECONDS:.0f} s")
     if left := _left_over(str(folder)):
-        faults.append(f"{words}: {len(left)} processes left, such as {' '.join(left[0].cmdline())[:200]}")
+        faults.append(f"{len(left)} processes left, such as {' '.join(left[0].cmdline())[:200]}")
         for each in left:
             each.kill()
-    text = said.read_text()
-    if sent != "SIGKILL" and "Traceback" in text:
-        faults.append(f"{words}: {text.strip().splitlines()[-1]}")
-    if sent != "SIGKILL" and (unfinished := list(folder.rglob("*.unfinished"))):
-        faults.append(f"{words}: {unfinished[0]} is left")
-    return True
+    if sent != "SIGKILL":
+        faults += [f"a traceback: {_last_line(said)}"] if "Traceback" in said.read_text() else []
+        faults += [f"{path} is left" for path in folder.rglob("*.unfinished")]
+    return True, faults
+
+
+def _last_line(path: Path) -> str:
+    return (path.read_text().strip().splitlines() or [""])[-1]
 
 
 def _left_over(mark: str) -> list[psutil.Process]:
@@ -191,13 +207,6 @@ def _marked(process: psutil.Process, mark: str) -> bool:
 def _contents(folder: Path, patterns: tuple[str, ...]) -> Contents:
     paths = sorted(path for pattern in patterns for path in folder.glob(pattern))
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
-
-
-def _unchanged(folder: Path, job: Job, before: Contents, faults: list[str]) -> Contents:
-    """What is finished now; a fault for each file that was there before and is not the same any more."""
-    now = _contents(folder, (job.kept,)) if job.kept else {}
-    faults += [f"{path} was made again" for path in before if now.get(path) != before[path]]
-    return now
 
 
 if __name__ == "__main__":
