@@ -95,6 +95,12 @@ def _parse(
     parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster to use instead, e.g. tcp://host:8786")
     parser.add_argument("--engine", choices=("dask", "inline"), default="dask", help="inline: train in this process")
     parser.add_argument(
+        "--distributed",
+        metavar="WHERE",
+        help="with --engine=inline, of several processes that train each trial together: auto, where JAX finds them; "
+        "else ADDRESS:PORT,COUNT,NUMBER of the first, of all, of this one",
+    )
+    parser.add_argument(
         "--checkpoint-seconds",
         type=positive_float,
         default=600.0,
@@ -121,6 +127,8 @@ def _parse(
         parser.error(f"nothing has run in {flags.runs}: it is not there; --runs names another folder")
     if flags.engine == "inline" and (flags.scheduler or flags.workers):
         parser.error("--engine=inline trains in this process; leave out --scheduler and --workers")
+    if flags.distributed and flags.engine != "inline":
+        parser.error("--distributed needs --engine=inline: all its processes train the same trial")
     return flags, overrides
 
 
@@ -264,6 +272,12 @@ def _run(studies: Sequence[Study], flags: argparse.Namespace) -> None:
         workers=flags.workers,
         scheduler=flags.scheduler,
         checkpoint_seconds=flags.checkpoint_seconds,
+        distributed=flags.distributed,
     )
+    if flags.distributed:
+        from experiments.protocol import hosts
+
+        if not hosts.leads():
+            return
     print(status(studies, flags.runs))
     print(f"next: python -m experiments.collect --scale={flags.scale} --runs={flags.runs}")

@@ -22,7 +22,6 @@ import jax
 import orbax.checkpoint as ocp
 import tensorflow as tf
 
-from experiments.protocol import stopping
 from experiments.protocol.study import Measurement
 
 KEPT = 2
@@ -71,8 +70,8 @@ class Checkpoints:
         return bool(self._newest_first())
 
     def due(self) -> bool:
-        """Whether to save now."""
-        return stopping.asked() or time.monotonic() - self._saved >= self._every_seconds
+        """Whether the time has come to save."""
+        return time.monotonic() - self._saved >= self._every_seconds
 
     def save(self, state: Any, pipeline: Iterator[Any] | None, progress: Progress) -> None:
         """Saves, in the background once all has been copied; `pipeline` None leaves it out."""

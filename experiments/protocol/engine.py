@@ -6,6 +6,8 @@ running the same command again goes on where the last run ended.
 """
 
 import contextlib
+import functools
+import logging
 import os
 import signal
 import threading
@@ -17,7 +19,12 @@ from tqdm import tqdm
 
 from experiments.protocol import cluster, stopping, store, worker
 from experiments.protocol.progress import Progress, show, shown
-from experiments.protocol.study import EngineError, Stopped, Study
+from experiments.protocol.study import ConfigError, EngineError, Stopped, Study
+
+_log = logging.getLogger(__name__)
+
+NO_MORE = (-1, -1, -1)
+"""What is announced when no trial is wanted any more."""
 
 
 def run(
@@ -28,6 +35,7 @@ def run(
     workers: int | None = None,
     scheduler: str | None = None,
     checkpoint_seconds: float = worker.CHECKPOINT_SECONDS,
+    distributed: str | None = None,
 ) -> Progress:
     """Runs every trial of the studies that is not finished yet and returns what is known at the end.
 
@@ -39,21 +47,32 @@ def run(
         trial takes all accelerators).
       scheduler: address of a Dask cluster to use instead of local workers; it must see `root` on a shared disk.
       checkpoint_seconds: how often a running trial saves itself.
+      distributed: how this process, with the engine `inline`, finds those that train each trial with it (`hosts.join`).
 
     Raises:
       EngineError: the scheduler cannot be reached, workers keep dying, or a trial failed.
       Stopped: SIGTERM; the trials of this process or its local workers have saved themselves.
     """
+    environment = worker.environment(studies[0].scale)
+    if distributed is not None:
+        os.environ.update(environment)
+        from experiments.protocol import hosts  # imports JAX
+
+        hosts.join(distributed)
+        if not hosts.leads():
+            return _follow(studies, root, checkpoint_seconds)
     for study in studies:
         store.save_study(root, study)
         store.forget_checkpoints(root, study)
     progress = Progress(studies, root)
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(shown(progress))
-        if not progress.open_tasks():
+        if distributed is not None:
+            _run_inline(progress, root, checkpoint_seconds, bar, lambda *numbers: hosts.agreed(numbers))
+            hosts.agreed(NO_MORE)
+        elif not progress.open_tasks():
             return progress
-        environment = worker.environment(studies[0].scale)
-        if engine == "inline":
+        elif engine == "inline":
             os.environ.update(environment)
             with _on_sigterm(stopping.ask):
                 _run_inline(progress, root, checkpoint_seconds, bar)
@@ -86,14 +105,37 @@ def _raise_stopped() -> NoReturn:
     raise Stopped
 
 
-def _run_inline(progress: Progress, root: Path, checkpoint_seconds: float, bar: "tqdm[Any]") -> None:
+def _run_inline(
+    progress: Progress,
+    root: Path,
+    checkpoint_seconds: float,
+    bar: "tqdm[Any]",
+    announce: Callable[[int, int, int], object] = lambda *_: None,
+) -> None:
+    """Trains what is wanted; `announce` is called with the numbers of study, search and trial before each."""
     while tasks := progress.open_tasks():
         task = tasks[0]
+        named = functools.partial(announce, task.study, task.search, task.index)
         try:
             study = progress.studies[task.study]
-            progress.add(task, worker.run_task(root, study, task.search, task.index, checkpoint_seconds))
+            progress.add(task, worker.run_task(root, study, task.search, task.index, checkpoint_seconds, named))
         except Stopped:
             raise
         except Exception as error:
             progress.fail(task, error)
         show(bar, progress)
+
+
+def _follow(studies: Sequence[Study], root: Path, checkpoint_seconds: float) -> Progress:
+    """Trains what the process that leads announces, until there is no more."""
+    from experiments.protocol import hosts
+
+    while (numbers := tuple(hosts.agreed(NO_MORE))) != NO_MORE:
+        number, search, index = numbers
+        try:
+            worker.follow(root, studies[number], search, index, checkpoint_seconds)
+        except (ConfigError, EngineError, OSError, Stopped):
+            raise
+        except Exception as error:  # of the model; it is the same one, and said, where the run is led
+            _log.debug("%s", error)
+    return Progress([], root)

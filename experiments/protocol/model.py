@@ -1,6 +1,7 @@
 """The compiled functions of one model, the same for every trial of it."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -26,7 +27,7 @@ class TrainState(NamedTuple):
 class CompiledModel:
     """The compiled functions of one model; shared by all trials, whatever their metaparameters and variant.
 
-    Batches are split over the devices of this process, parameters are copied to each. `rematerialise` and
+    Batches are split over the devices of all processes, parameters are copied to each. `rematerialise` and
     `gradient_accumulation` are as `settings.make` says; `devices` are others than this process has, to compile for.
     """
 
@@ -43,7 +44,7 @@ class CompiledModel:
         self._virtual_batch = model.get("ghost_batch_size", 1)
         if self._parts > 1 and self._virtual_batch is None:
             raise ConfigError("gradient_accumulation must be 1 where the whole batch is normalised together")
-        mesh = Mesh(np.array(devices or jax.local_devices()), ("batch",))
+        mesh = Mesh(np.array(devices or jax.devices()), ("batch",))
         self._replicated = NamedSharding(mesh, PartitionSpec())
         self._split = NamedSharding(mesh, PartitionSpec("batch"))
         self.devices = mesh.size
@@ -51,15 +52,26 @@ class CompiledModel:
         quick = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
         self.init = jax.jit(self._init, out_shardings=self._replicated, compiler_options=quick)
         self.update = jax.jit(self._update, donate_argnums=0)
-        self._evaluate_batch = jax.jit(self._task.evaluate)
+        self._evaluate_batch = jax.jit(self._task.evaluate, out_shardings=self._replicated)
+        self._replicate = jax.jit(lambda parts: parts, out_shardings=self._replicated)
 
     def pad(self, batch: Batch) -> Batch:
         """Appends examples that evaluation ignores until the batch splits evenly over the devices."""
         return {name: _padded(array, self.devices, self._task.padding[name]) for name, array in batch.items()}
 
     def put(self, batch: Batch) -> Batch:
-        """Sends a batch to the devices."""
-        return jax.device_put(batch, self._split)
+        """Sends this process's part of a batch to its devices."""
+        if jax.process_count() == 1:
+            return jax.device_put(batch, self._split)
+        send = functools.partial(jax.make_array_from_process_local_data, self._split)
+        return {name: part if isinstance(part, jax.Array) else send(part) for name, part in batch.items()}
+
+    def put_whole(self, batch: Batch) -> Mapping[str, Any]:
+        """Sends what is its own devices' of a batch that every process has."""
+        return {
+            name: jax.make_array_from_callback(part.shape, self._split, part.__getitem__)
+            for name, part in batch.items()
+        }
 
     def abstract_state(self, batch: Mapping[str, jax.ShapeDtypeStruct]) -> TrainState:
         """Shapes, types and shardings of the state that batches of these shapes lead to."""
@@ -118,7 +130,24 @@ class CompiledModel:
 
     def evaluate(self, state: TrainState, batches: list[Batch]) -> float:
         """The metric over all validation batches."""
-        return self._task.metric(self.outputs(state, batches), batches)
+        truth = batches if jax.process_count() == 1 else [_Gathered(batch, self._replicate) for batch in batches]
+        return self._task.metric(self.outputs(state, batches), truth)
+
+
+class _Gathered(Mapping[str, jax.Array]):
+    """A batch whose parts lie on devices of several processes; those that are looked at are gathered."""
+
+    def __init__(self, batch: Batch, gather: Callable[[Any], Any]) -> None:
+        self._batch, self._gather = batch, gather
+
+    def __getitem__(self, name: str) -> jax.Array:
+        return self._gather(self._batch[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._batch)
+
+    def __len__(self) -> int:
+        return len(self._batch)
 
 
 def _placed(tree: Any, sharding: NamedSharding) -> Any:

@@ -23,7 +23,8 @@ def make(
 
     Two of them trade time for memory and change an update by rounding only: `rematerialise` makes the inside of each
     block anew for the backward pass; `gradient_accumulation` is the number of parts, of whole virtual batches, that a
-    batch is worked on in.
+    batch is worked on in. `input_parts` cuts the training set, the shuffle buffer and each batch, so that as many
+    processes or fewer can each read their own; numbers depend on it, and not on how many processes there are.
     """
     c = ConfigDict({"workload": workload, "scale": scale, "metric": metric, "goal": goal, **LATER_DEFAULTS})
     c.searches = 5

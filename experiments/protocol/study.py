@@ -18,6 +18,7 @@ LATER_DEFAULTS = {
     "end_factor": 1.0,
     "rematerialise": False,
     "gradient_accumulation": 1,
+    "input_parts": 1,
 }
 """Settings that are younger than the first results, with what those had: left out of a study's hash at this value."""
 

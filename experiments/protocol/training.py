@@ -4,8 +4,10 @@ A process that trains sets `worker.environment` before it imports this module.
 """
 
 import contextlib
+import dataclasses
 import functools
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -20,6 +22,8 @@ from pipelines.echoing.tfdata.loader import Pipeline
 from pipelines.sources import registry, slow
 from pipelines.sources.source import UNREADABLE, Source
 
+tf.config.set_visible_devices([], "GPU")  # the host's pipeline must not claim the memory that JAX trains in
+
 
 @functools.lru_cache(maxsize=4)
 def _model(program_json: str) -> CompiledModel:
@@ -28,15 +32,13 @@ def _model(program_json: str) -> CompiledModel:
 
 @functools.lru_cache(maxsize=2)
 def _source(data_json: str) -> Source:
-    # The host's pipeline must not claim the memory of the accelerator that JAX trains on.
-    tf.config.set_visible_devices([], "GPU")
     return registry.load(json.loads(data_json))
 
 
 @functools.lru_cache(maxsize=2)
 def _validation(model: CompiledModel, data_json: str, batch_size: int) -> list[Batch]:
     dataset = _source(data_json).validation().batch(batch_size)
-    return [model.put(model.pad(batch)) for batch in dataset.as_numpy_iterator()]
+    return [model.put_whole(model.pad(batch)) for batch in dataset.as_numpy_iterator()]
 
 
 class Training:
@@ -85,8 +87,28 @@ class Training:
             study.variant, study.echo_factor, study.batch_size, study.shuffle_buffer, study.repeated_batch_buffer
         )
         self.stages = timing.overlapping(settings) if overlap else settings
+        self._parts = study.config["input_parts"]
+        self._check_parts(overlap)
         self.reseed()
         self.restart()
+
+    def _check_parts(self, overlap: bool) -> None:
+        study, parts, processes = self._study, self._parts, jax.process_count()
+        needed = math.lcm(parts, self.model.devices)
+        if study.batch_size % needed:
+            lower = study.batch_size // needed * needed
+            would_do = f"{lower:,} and {lower + needed:,} would do" if lower else f"{needed:,} would do"
+            raise ConfigError(
+                f"{study.workload}: a batch of {study.batch_size:,} cannot be split over {self.model.devices} devices "
+                f"and {parts} input_parts; {would_do}"
+            )
+        if parts % processes:
+            raise ConfigError(f"config.input_parts must be a multiple of the {processes} processes, got {parts}")
+        if parts > 1 and (overlap or (study.variant == "batch" and study.echo_factor % 1)):
+            raise ConfigError(
+                "config.input_parts must be 1 where a run is timed, and for echoing batches by a fraction, which each "
+                "part would draw for itself"
+            )
 
     def restart(self) -> None:
         """Forgets the updates taken so far; the next one initialises the model anew."""
@@ -99,6 +121,7 @@ class Training:
 
     def reseed(self, *purpose: object) -> None:
         """Makes pipelines of the trial's own seed, or of another one for some purpose."""
+        self._purpose = purpose
         self.seed = self._study.seed("data", *self._trial, *purpose)
         self.augment = stages.in_chunks(self._source.augment, self.seed)
 
@@ -123,6 +146,30 @@ class Training:
         items = upstream(examples)
         return downstream(items if watch is None else watch(items))
 
+    def own_batches(self) -> tf.data.Dataset:
+        """What this process puts on its devices: batches of all its examples, or its parts of them."""
+        if self._parts == 1:
+            return self.batches(self.examples)
+        each = self._parts // jax.process_count()
+        first = each * jax.process_index()
+        own = tuple(self._part(number) for number in range(first, first + each))
+
+        def joined(*parts: Batch) -> dict[str, tf.Tensor]:
+            return {name: tf.concat([part[name] for part in parts], axis=0) for name in parts[0]}
+
+        return datasets.as_set(tf.data.Dataset.zip(own).map(joined)) if each > 1 else own[0]
+
+    def _part(self, number: int) -> tf.data.Dataset:
+        """A part of each batch, from examples and a shuffle buffer of its own, so whoever makes it makes the same."""
+        seed = self._study.seed("data", *self._trial, *self._purpose, "part", number)
+        settings = dataclasses.replace(
+            self.stages,
+            batch_size=self.stages.batch_size // self._parts,
+            shuffle_buffer=-(-self.stages.shuffle_buffer // self._parts),
+        )
+        examples = stages.numbered(self._source.training(seed, number, self._parts), number, self._parts)
+        return stages.build(examples, settings, seed=seed, augment=self._source.augment)
+
     def abstract_state(self) -> Any:
         """Shapes, types and shardings of the state."""
         spec = self.batches(self.examples).element_spec
@@ -144,7 +191,8 @@ class Training:
         """Sends a batch to the devices, and counts what was read to make it."""
         if stages.NUMBER in batch:
             self.examples_read = max(self.examples_read, self._read_before + int(batch[stages.NUMBER].max()) + 1)
-        return self.model.put({name: part for name, part in batch.items() if name != stages.NUMBER})
+            batch = {name: part for name, part in batch.items() if name != stages.NUMBER}
+        return self.model.put(batch)
 
     def update(self, batch: Batch) -> jax.Array:
         """Dispatches one SGD update and returns the loss before it, without waiting for either."""
@@ -236,5 +284,5 @@ def _damage(study: Study, error: tf.errors.OpError) -> str | None:
 
 def device() -> dict[str, str]:
     """What this process trains on."""
-    devices = jax.local_devices()
+    devices = jax.devices()
     return {"device": f"{len(devices)} x {devices[0].device_kind}"}

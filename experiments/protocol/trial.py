@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import jax
 
-from experiments.protocol import stopping
+from experiments.protocol import hosts
 from experiments.protocol.checkpoint import PIPELINE_BYTES, Checkpoints, Progress
 from experiments.protocol.study import Measurement, Status, Stopped, Study, TrialResult
 from experiments.protocol.training import Training
@@ -59,7 +59,7 @@ def run(
 
     try:
         for step in run.evaluations():
-            bound = bound_steps()
+            bound = _agreed(bound_steps())
             if study.reaches_target(evaluate(step).value) and run.progress.steps_to_target is None:
                 run.progress.steps_to_target = step
                 if study.bound:
@@ -68,6 +68,9 @@ def run(
                 return run.result("bounded", step)
     except TrialDiverged as diverged:
         return run.result("infeasible", diverged.sgd_steps)
+    finally:
+        if checkpoints is not None:
+            checkpoints.finish()
     return run.result("complete", step)
 
 
@@ -77,10 +80,10 @@ class _Run:
     def __init__(self, training: Training, study: Study, checkpoints: Checkpoints | None) -> None:
         self.training, self._study, self._checkpoints = training, study, checkpoints
         self._started = time.monotonic()
-        self._batches = training.batches(training.examples).as_numpy_iterator()
+        self._batches = training.own_batches().as_numpy_iterator()
         self.progress = Progress()
         self._pending: jax.Array | None = None
-        if checkpoints is None or not checkpoints.exist():
+        if checkpoints is None or not hosts.agreed([checkpoints.exist()])[0]:
             return
         if (found := checkpoints.restore(training.abstract_state(), self._batches)) is not None:
             state, self.progress, in_place = found
@@ -89,7 +92,7 @@ class _Run:
                 read_before = self.progress.examples_read
                 self.progress.refilled_after.append(self.progress.updates)
                 training.reseed("refilled after", self.progress.updates)
-                self._batches = training.batches(training.examples).as_numpy_iterator()
+                self._batches = training.own_batches().as_numpy_iterator()
             training.resume(state, self.progress.updates, self.progress.examples_read, read_before=read_before)
 
     def result(self, status: Status, step: int) -> TrialResult:
@@ -116,16 +119,19 @@ class _Run:
           Stopped: see `run`.
         """
         for step in range(self.progress.updates + 1, self._study.budget_steps + 1):
-            self._stop_if_asked()
             loss = self.training.update(next(self._batches))
             self._check(step - 1)
             self._pending = loss
-            if step % self._study.config["eval_every_steps"] == 0 or step == self._study.budget_steps:
+            evaluates = step % self._study.config["eval_every_steps"] == 0 or step == self._study.budget_steps
+            if evaluates:
                 self._check(step)
                 yield step
             self.progress.updates = step
-            if self._checkpoints is not None and self._checkpoints.due():
-                self._save(step)
+            stops = hosts.asked_to_stop(step)
+            if self._checkpoints is not None and (stops or self._is_due(self._checkpoints, evaluates)):
+                self._save(self._checkpoints, step)
+            if stops:
+                raise Stopped
 
     def _check(self, step: int) -> None:
         """Looks at the loss of the last update, if nobody has."""
@@ -143,15 +149,19 @@ class _Run:
         self._started = now
         self.progress.examples_read = self.training.examples_read
 
-    def _save(self, step: int) -> None:
-        assert self._checkpoints is not None
+    def _is_due(self, checkpoints: Checkpoints, evaluated: bool) -> bool:
+        """Several processes, whose clocks differ, agree on it behind evaluations only, since agreeing takes time."""
+        if hosts.alone():
+            return checkpoints.due()
+        return evaluated and bool(hosts.agreed([checkpoints.due()])[0])
+
+    def _save(self, checkpoints: Checkpoints, step: int) -> None:
         self._check(step)
         self._note()
         pipeline = self._batches if self.training.pipeline_bytes() <= PIPELINE_BYTES else None
-        self._checkpoints.save(self.training.state, pipeline, self.progress)
+        checkpoints.save(self.training.state, pipeline, self.progress)
 
-    def _stop_if_asked(self) -> None:
-        if stopping.asked():
-            if self._checkpoints is not None:
-                self._checkpoints.finish()
-            raise Stopped
+
+def _agreed(bound: int | None) -> int | None:
+    found = hosts.agreed([-1 if bound is None else bound])[0]
+    return None if found < 0 else found

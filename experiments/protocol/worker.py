@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from experiments.protocol import search as quasi_random
@@ -30,11 +31,17 @@ def environment(scale: str) -> dict[str, str]:
 
 
 def run_task(
-    root: Path, study: Study, search: int, index: int, checkpoint_seconds: float = CHECKPOINT_SECONDS
+    root: Path,
+    study: Study,
+    search: int,
+    index: int,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    announce: Callable[[], object] = lambda: None,
 ) -> TrialResult:
     """Trains one trial, or returns its result if another process has finished it meanwhile.
 
     A checkpoint of the same trial, made by the same revision on the same kind of machine, is where it goes on.
+    `announce` is called before it trains, for other processes to follow.
 
     Raises:
       Stopped: the process was asked to stop.
@@ -70,6 +77,7 @@ def run_task(
                     lower[i] = result
             return quasi_random.bound_steps(study, lower.values())
 
+        announce()
         with training.pipeline_errors(study):
             result = trial.run(
                 study, search, index, point, bound_steps=bound_steps, record=folder.append, checkpoints=checkpoints
@@ -77,3 +85,22 @@ def run_task(
         folder.finish(result)
         checkpoints.forget()
         return result
+
+
+def follow(root: Path, study: Study, search: int, index: int, checkpoint_seconds: float) -> None:
+    """Trains a trial that the process which leads has announced."""
+    from experiments.protocol import training, trial
+    from experiments.protocol.checkpoint import Checkpoints
+
+    checkpoints = Checkpoints(store.TrialFolder(root, study, search, index).checkpoints, checkpoint_seconds)
+    point = quasi_random.point(study, search, index)
+    with training.pipeline_errors(study):
+        trial.run(
+            study,
+            search,
+            index,
+            point,
+            bound_steps=lambda: None,
+            record=lambda _: None,
+            checkpoints=checkpoints,
+        )

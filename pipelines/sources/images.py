@@ -109,9 +109,9 @@ def composed(
     def files(split: str) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensor_slices([str(path) for path in paths[split]])
 
-    def train(seed: int) -> tf.data.Dataset:
+    def train(seed: int, part: int, parts: int) -> tf.data.Dataset:
         order = files("train").shuffle(shards, seed=seed, reshuffle_each_iteration=True).repeat()
-        return order.flat_map(read)
+        return order.flat_map(read).shard(parts, part)
 
     return preparation.source(train, lambda: files("train").flat_map(read), lambda: files("validation").flat_map(read))
 
@@ -191,12 +191,18 @@ def tfds_images(
 
     bytes_only = {"image": tfds.decode.SkipDecoding()}
 
-    def train(seed: int) -> tf.data.Dataset:
+    def train(seed: int, part: int, parts: int) -> tf.data.Dataset:
+        by_file = parts > 1 and builder.info.splits["train"].num_shards >= parts
         reading = tfds.ReadConfig(
-            add_tfds_id=True, shuffle_seed=seed, shuffle_reshuffle_each_iteration=True, interleave_cycle_length=16
+            add_tfds_id=True,
+            shuffle_seed=seed,
+            shuffle_reshuffle_each_iteration=True,
+            interleave_cycle_length=16,
+            input_context=tf.distribute.InputContext(parts, part) if by_file else None,
         )
         files = builder.as_dataset(split=train_split, decoders=bytes_only, shuffle_files=True, read_config=reading)
-        return files.repeat().map(parse)
+        examples = files.repeat()
+        return (examples if by_file else examples.shard(parts, part)).map(parse)
 
     def once(split: str) -> tf.data.Dataset:
         reading = tfds.ReadConfig(add_tfds_id=True)

@@ -35,14 +35,14 @@ class Preparation:
 
     def source(
         self,
-        train: Callable[[int], tf.data.Dataset],
+        train: Callable[[int, int, int], tf.data.Dataset],
         epoch: Callable[[], tf.data.Dataset],
         validation: Callable[[], tf.data.Dataset],
     ) -> Source:
         """The source of undecoded examples that are prepared.
 
         Args:
-          train: them, endlessly, by a seed.
+          train: them, endlessly, by a seed, the number of a part and of parts.
           epoch: the same, each once, in any order.
           validation: those to evaluate on.
 
@@ -54,8 +54,8 @@ class Preparation:
         def skipped() -> list[bytes]:
             return self._skipped(epoch()) if self.corrupt == "skip" else []
 
-        def training(seed: int) -> tf.data.Dataset:
-            return images.decode_all(images.without(train(seed), skipped()), self.decode)
+        def training(seed: int, part: int = 0, parts: int = 1) -> tf.data.Dataset:
+            return images.decode_all(images.without(train(seed, part, parts), skipped()), self.decode)
 
         def evaluated() -> tf.data.Dataset:
             return images.decode_all(validation(), self.decode).map(self.evaluation)
@@ -64,7 +64,7 @@ class Preparation:
             for undecoded in (validation(), epoch()):
                 yield from (name.decode() for name in images.damaged(undecoded, self.decode).as_numpy_iterator())
 
-        return Source(training, evaluated, self.augment, damaged)
+        return Source(training, evaluated, self.augment, damaged, training)
 
     def _skipped(self, undecoded: tf.data.Dataset) -> list[bytes]:
         names = list(images.damaged(undecoded, self.decode).as_numpy_iterator())

@@ -21,7 +21,8 @@ class DatasetMissing(FileNotFoundError):
 class Source:
     """A training stream and a fixed validation set.
 
-    `train(seed)` is an endless dataset of examples, re-reading the training set epoch after epoch;
+    `train(seed)` is an endless dataset of examples, re-reading the training set epoch after epoch; `part(seed, k, n)`
+    is the k-th of n parts of it, where it can be read without reading the others;
     `validation()` yields each validation example once, always in the same order; `augment` maps (example, seed [2])
     to a training example, None where the data are used as they are; `damaged()` looks for the names of examples that
     cannot be decoded, as slowly as it takes.
@@ -31,6 +32,13 @@ class Source:
     validation: Callable[[], tf.data.Dataset]
     augment: Augment | None = None
     damaged: Callable[[], Iterator[str]] = lambda: iter(())
+    part: Callable[[int, int, int], tf.data.Dataset] | None = None
+
+    def training(self, seed: int, part: int = 0, parts: int = 1) -> tf.data.Dataset:
+        """The training stream, or one of `parts` parts of it, which have no example in common in an epoch."""
+        if parts == 1:
+            return self.train(seed)
+        return self.part(seed, part, parts) if self.part else self.train(seed).shard(parts, part)
 
 
 def in_memory(

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from pipelines.sources.bundled import load_text
 from pipelines.sources.crawl import PageReader
@@ -81,7 +82,14 @@ def subwords(reader: text.Reader, data_dir: str, name: str, vocab_size: int, len
     def shards(split: str) -> list[str]:
         return [str(path) for path in folder.glob(f"{split}-*.tfrecord")]
 
+    def part(seed: int, number: int, parts: int) -> tf.data.Dataset:
+        files = sorted(shards("train"))
+        if len(files) < parts:
+            return text.read_tokens(files, length, seed=seed).shard(parts, number)
+        return text.read_tokens(files[number::parts], length, seed=seed)
+
     return Source(
         train=lambda seed: text.read_tokens(shards("train"), length, seed=seed),
         validation=lambda: text.read_tokens(shards("validation"), length, seed=None),
+        part=part,
     )

@@ -126,7 +126,7 @@ def test_bound_saves_updates_and_changes_no_minimum(tmp_path):
 def test_infeasible_trials_are_replaced_and_a_hopeless_search_is_given_up(tmp_path, monkeypatch):
     statuses = iter(["infeasible", "complete", "infeasible", "complete", "complete"] + ["infeasible"] * 15)
 
-    def run_task(root, study, search, index, _):
+    def run_task(root, study, search, index, *_):
         folder = store.TrialFolder(root, study, search, index)
         with folder.claimed():
             folder.start({})
@@ -223,7 +223,7 @@ def test_a_stranger_on_the_same_machine_is_refused(tmp_path):
         assert hosts == {"127.0.0.1"}
 
 
-def failing(root, study, search, index, _):
+def failing(root, study, search, index, *_):
     if index == 1:
         raise ZeroDivisionError("in the model\nand more")
     return run_task(root, study, search, index)

@@ -61,19 +61,20 @@ class Stages:
                 raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
 
 
-def numbered(examples: tf.data.Dataset) -> tf.data.Dataset:
+def numbered(examples: tf.data.Dataset, part: int = 0, parts: int = 1) -> tf.data.Dataset:
     """Gives each example its place in the order of reading, from 0, as a component NUMBER that travels with it.
 
     The largest number among the batches taken so far, plus one, is how many examples were read to make them; those
-    behind it that wait in a shuffle buffer, or are being decoded, are not counted.
+    behind it that wait in a shuffle buffer, or are being decoded, are not counted. Of several parts, read at the same
+    pace, each has every `parts`-th number.
     """
 
     def chunk(index: tf.Tensor, chunk: Example) -> Example:
         size = tf.shape(tf.nest.flatten(chunk)[0], tf.int64)[0]
-        return {**chunk, NUMBER: index * AUGMENT_CHUNK + tf.range(size)}
+        return {**chunk, NUMBER: (index * AUGMENT_CHUNK + tf.range(size)) * parts + part}
 
     def one(index: tf.Tensor, example: Example) -> Example:
-        return {**example, NUMBER: index}
+        return {**example, NUMBER: index * parts + part}
 
     if has_fixed_shapes(examples):
         return examples.batch(AUGMENT_CHUNK).enumerate().map(chunk).unbatch()
