@@ -92,7 +92,12 @@ def _parse(
     parser.add_argument("--status", action="store_true", help="print what has run, and stop")
     parser.add_argument("--bound", choices=("on", "off"), default="on", help="off: train every trial to its budget")
     parser.add_argument("--workers", type=positive, help="local worker processes (default: one a core; paper: 1)")
-    parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster to use instead, e.g. tcp://host:8786")
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="a Dask cluster to use instead, e.g. tcp://host:8786, or the file its scheduler wrote; "
+        "its workers: python -m experiments.worker",
+    )
     parser.add_argument("--engine", choices=("dask", "inline"), default="dask", help="inline: train in this process")
     parser.add_argument(
         "--distributed",
@@ -254,10 +259,10 @@ def status(studies: Sequence[Study], root: Path) -> str:
     lines = [f"{'study':{width}} {'complete':>9} {'bounded':>8} {'infeasible':>11} {'wanted':>7} {'best fresh':>14}"]
     for study in studies:
         progress = Progress([study], root)
-        counts, best = progress.counts(), progress.best_fresh_examples(0)
+        counts, best = progress.counts, progress.best_fresh_examples(0)
         lines.append(
             f"{study.workload + ' ' + study.setting:{width}} {counts['complete']:9} {counts['bounded']:8} "
-            f"{counts['infeasible']:11} {len(progress.open_tasks()):7} {'-' if best is None else f'{best:,.0f}':>14}"
+            f"{counts['infeasible']:11} {progress.open:7} {'-' if best is None else f'{best:,.0f}':>14}"
         )
     return "\n".join(lines)
 

@@ -14,7 +14,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,9 @@ class Progress:
 class Checkpoints:
     """The checkpoints of one trial, in a folder of their own, made every so many seconds and when it shall stop."""
 
-    def __init__(self, folder: Path, every_seconds: float) -> None:
+    def __init__(self, folder: Path, every_seconds: float, check: Callable[[], None] = lambda: None) -> None:
+        """`check` is called before each is written, and raises where that must not be."""
+        self._check = check
         self._folder = folder.absolute()
         self._every_seconds = every_seconds
         self._saved = time.monotonic()
@@ -75,6 +77,7 @@ class Checkpoints:
 
     def save(self, state: Any, pipeline: Iterator[Any] | None, progress: Progress) -> None:
         """Saves, in the background once all has been copied; `pipeline` None leaves it out."""
+        self._check()
         if self._opened is None:  # trials that take seconds never get here
             options = ocp.AsyncOptions(post_finalization_callback=self._add_digests)
             self._opened = ocp.CheckpointManager(

@@ -2,17 +2,19 @@
 
 import contextlib
 import logging
+import os
 import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from experiments.protocol import stopping, worker
+from experiments.protocol.claim import SILENT_SECONDS, Lost
 from experiments.protocol.progress import Progress, Task, show
 from experiments.protocol.study import EngineError, Stopped
 
@@ -48,8 +50,7 @@ def run_trials(
 
     def submit() -> None:
         ready = max(1, sum(client.nthreads().values())) + 1
-        busy = set(running.values())
-        for task in [task for task in progress.open_tasks() if task not in busy][: max(0, ready - len(running))]:
+        while len(running) < ready and (task := progress.next_task()) is not None:
             study = progress.studies[task.study]
             future = client.submit(
                 worker.run_task, root, study, task.search, task.index, checkpoint_seconds, pure=False, retries=0
@@ -61,8 +62,9 @@ def run_trials(
         _await_workers(client)
         submit()
         for future in completed:
-            _take(progress, running.pop(future), future)
-            show(bar, progress)
+            task = running.pop(future)
+            _take(progress, task, future)
+            show(bar, progress, task)
             submit()
     except Stopped:
         if stops_workers:
@@ -86,41 +88,76 @@ def _take(progress: Progress, task: Task, future: Any) -> None:
         ) from error
     except FutureCancelledError as error:
         raise EngineError("the scheduler went away; finished trials are kept, run the same command again") from error
-    except Stopped:
-        pass  # its worker is going away; the trial goes on at another one
+    except (Stopped, Lost):
+        progress.put_back(task)  # its worker is going away, or was silent; the trial goes on at another one
     except Exception as error:
         progress.fail(task, error)
 
 
+def default_workers(scale: str) -> int:
+    """Worker processes where nobody says how many: one a core; one at paper scale, whose trials take all devices."""
+    return 1 if scale == "paper" else os.cpu_count() or 1
+
+
+def worker_options(environment: dict[str, str]) -> dict[str, Any]:
+    """Of Dask's nanny, which starts a worker process and starts it again if it dies."""
+    return {
+        "nthreads": 1,
+        "memory_limit": 0,
+        "env": environment,
+        "preload": ["experiments.protocol.preload"],
+        "dashboard_address": "127.0.0.1:0",
+        "silence_logs": logging.ERROR,
+    }
+
+
+def scheduler_arguments(scheduler: str) -> dict[str, str]:
+    """Dask's arguments for a scheduler by its address, or by the file that it wrote."""
+    return {"scheduler_ip": scheduler} if "://" in scheduler else {"scheduler_file": scheduler}
+
+
 @contextlib.contextmanager
-def connected(scheduler: str | None, workers: int, environment: dict[str, str]) -> Iterator[Any]:
-    """A Dask client of the cluster at `scheduler`, or of a local one.
+def quiet() -> Iterator[None]:
+    """Dask's own log shows errors only, and what its nannies start workers with is ours."""
+    import dask
+
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+    settings = {
+        "distributed.logging.distributed": "error",
+        "distributed.nanny.pre-spawn-environ": worker.ALLOCATOR,
+        "distributed.scheduler.worker-ttl": f"{SILENT_SECONDS} s",
+    }
+    with dask.config.set(settings):
+        yield
+
+
+@contextlib.contextmanager
+def connected(scheduler: str | None, environments: Sequence[dict[str, str]]) -> Iterator[Any]:
+    """A Dask client of the cluster at `scheduler`, or of a local one with a worker for each of the environments.
 
     The local one listens on loopback only, and takes only who has the certificate that it makes for itself: a Dask
     scheduler runs what it is sent, and other accounts of the machine reach loopback as well.
     """
-    import dask
-    from distributed import Client, LocalCluster, Security
+    from distributed import Client, Nanny, Scheduler, Security, SpecCluster
 
-    settings = {"distributed.nanny.pre-spawn-environ": environment, "distributed.logging.distributed": "error"}
-    logging.getLogger("distributed").setLevel(logging.ERROR)
-    with dask.config.set(settings), contextlib.ExitStack() as stack:
+    with quiet(), contextlib.ExitStack() as stack:
         security = None
         if scheduler is None:
             security = Security.temporary()
-            cluster = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                host="tls://127.0.0.1",
+            local = {"host": "tls://127.0.0.1", "security": security}
+            cluster = SpecCluster(
+                scheduler={"cls": Scheduler, "options": local | {"dashboard_address": "127.0.0.1:0"}},
+                workers={
+                    number: {"cls": Nanny, "options": local | worker_options(environment)}
+                    for number, environment in enumerate(environments)
+                },
                 security=security,
-                dashboard_address="127.0.0.1:0",
-                worker_dashboard_address="127.0.0.1:0",
-                memory_limit=0,
                 silence_logs=logging.ERROR,
             )
             scheduler = stack.enter_context(cluster).scheduler_address
         try:
-            client = _within(ANSWER_SECONDS, lambda: Client(scheduler, timeout=10, security=security))
+            where = {"address": scheduler} if "://" in scheduler else {"scheduler_file": scheduler}
+            client = _within(ANSWER_SECONDS, lambda: Client(**where, timeout=10, security=security))
         except (OSError, ValueError, TypeError, MemoryError, TimeoutError) as error:
             said = str(error).strip().partition("\n")[0] or type(error).__name__
             raise EngineError(f"no Dask scheduler answers at {scheduler} ({said}); is it running?") from None

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from tqdm import tqdm
 
 from experiments.protocol import cluster, stopping, store, worker
+from experiments.protocol.claim import Lost
 from experiments.protocol.progress import Progress, show, shown
 from experiments.protocol.study import ConfigError, EngineError, Stopped, Study
 
@@ -45,7 +46,8 @@ def run(
       engine: `dask`, or `inline` to train in this process.
       workers: local worker processes, one thread each; by default one a core (one in all at paper scale, where a
         trial takes all accelerators).
-      scheduler: address of a Dask cluster to use instead of local workers; it must see `root` on a shared disk.
+      scheduler: address of a Dask cluster to use instead of local workers, or the file that its scheduler wrote; its
+        workers (`experiments.worker`) see `root` on a shared disk.
       checkpoint_seconds: how often a running trial saves itself.
       distributed: how this process, with the engine `inline`, finds those that train each trial with it (`hosts.join`).
 
@@ -53,7 +55,8 @@ def run(
       EngineError: the scheduler cannot be reached, workers keep dying, or a trial failed.
       Stopped: SIGTERM; the trials of this process or its local workers have saved themselves.
     """
-    environment = worker.environment(studies[0].scale)
+    scale = studies[0].scale
+    environment = worker.environment(scale)
     if distributed is not None:
         os.environ.update(environment)
         from experiments.protocol import hosts  # imports JAX
@@ -70,17 +73,16 @@ def run(
         if distributed is not None:
             _run_inline(progress, root, checkpoint_seconds, bar, lambda *numbers: hosts.agreed(numbers))
             hosts.agreed(NO_MORE)
-        elif not progress.open_tasks():
+        elif not progress.open:
             return progress
         elif engine == "inline":
             os.environ.update(environment)
             with _on_sigterm(stopping.ask):
                 _run_inline(progress, root, checkpoint_seconds, bar)
         else:
-            if workers is None:
-                workers = 1 if studies[0].scale == "paper" else os.cpu_count() or 1
             stack.enter_context(_on_sigterm(_raise_stopped))
-            client = stack.enter_context(cluster.connected(scheduler, workers, environment))
+            environments = worker.environments(scale, workers or cluster.default_workers(scale))
+            client = stack.enter_context(cluster.connected(scheduler, environments))
             cluster.run_trials(progress, root, client, checkpoint_seconds, bar, stops_workers=scheduler is None)
     if progress.failed:
         first = next(iter(progress.failed.values()))
@@ -113,17 +115,18 @@ def _run_inline(
     announce: Callable[[int, int, int], object] = lambda *_: None,
 ) -> None:
     """Trains what is wanted; `announce` is called with the numbers of study, search and trial before each."""
-    while tasks := progress.open_tasks():
-        task = tasks[0]
+    while (task := progress.next_task()) is not None:
         named = functools.partial(announce, task.study, task.search, task.index)
         try:
             study = progress.studies[task.study]
             progress.add(task, worker.run_task(root, study, task.search, task.index, checkpoint_seconds, named))
         except Stopped:
             raise
+        except Lost:
+            progress.put_back(task)
         except Exception as error:
             progress.fail(task, error)
-        show(bar, progress)
+        show(bar, progress, task)
 
 
 def _follow(studies: Sequence[Study], root: Path, checkpoint_seconds: float) -> Progress:

@@ -1,9 +1,11 @@
 """What is known of the searches while they run, and the bar that shows it."""
 
 import contextlib
+import heapq
 import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,21 +29,37 @@ class Task:
 
 @dataclass
 class Progress:
-    """What is known of every search; read from disk at the start, so earlier runs count."""
+    """What is known of every search, read from disk at the start, so earlier runs count; and which trial comes next.
+
+    `counts` are the finished trials by status, `open` is how many are wanted by what is known now and not finished.
+    Each finished trial costs the same, however many there are.
+    """
 
     studies: Sequence[Study]
     root: Path
     results: dict[tuple[int, int], dict[int, TrialResult]] = field(default_factory=dict)
     failed: dict[Task, str] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=lambda: Counter(complete=0, bounded=0, infeasible=0))
+    open: int = 0
 
     def __post_init__(self) -> None:
+        self._queue: list[Task] = []
+        self._listed: Counter[tuple[int, int]] = Counter()
+        self._least_steps: dict[int, int] = {}
         for number, study in enumerate(self.studies):
             for search in range(study.searches):
-                self.results[number, search] = store.finished_results(self.root, study, search)
+                found = store.finished_results(self.root, study, search)
+                self.results[number, search] = found
+                for result in found.values():
+                    self._count(number, result)
+                self._list(number, search)
 
     def add(self, task: Task, result: TrialResult) -> None:
         """Takes in a finished trial."""
         self.results[task.study, task.search][task.index] = result
+        self.open -= 1
+        self._count(task.study, result)
+        self._list(task.study, task.search)
 
     def fail(self, task: Task, error: Exception) -> None:
         """Takes in a trial that ended with an error of the model or the source, and names it; the others go on.
@@ -58,35 +76,36 @@ class Progress:
             f"trial {task.index} of search {task.search} of {study.name} ({point}) failed: {type(error).__name__}"
             + (f": {said[0]}" if said else "")
         )
+        self.open -= 1
         tqdm.write(self.failed[task], file=sys.stderr)
 
-    def open_tasks(self) -> list[Task]:
-        """The trials that are wanted by what is known now and not finished, in the order to run them."""
-        tasks = []
-        for (number, search), results in self.results.items():
-            for index in range(quasi_random.wanted(self.studies[number], results)):
-                if index not in results:
-                    tasks.append(Task(number, index, search))
-        return sorted(set(tasks) - set(self.failed))
+    def next_task(self) -> Task | None:
+        """The next trial to run, the caller's until `add`, `fail` or `put_back`; None if there is none."""
+        return heapq.heappop(self._queue) if self._queue else None
 
-    def counts(self) -> dict[str, int]:
-        """Finished trials by status."""
-        counts = {"complete": 0, "bounded": 0, "infeasible": 0}
-        for results in self.results.values():
-            for result in results.values():
-                counts[result.status] += 1
-        return counts
+    def put_back(self, task: Task) -> None:
+        """A trial that `next_task` gave is to be run after all."""
+        heapq.heappush(self._queue, task)
 
     def best_fresh_examples(self, number: int) -> float | None:
         """Fewest fresh examples to the target so far in a study."""
-        study = self.studies[number]
-        steps = [
-            result.steps_to_target
-            for search in range(study.searches)
-            for result in self.results[number, search].values()
-            if result.steps_to_target is not None
-        ]
-        return study.fresh_examples(min(steps)) if steps else None
+        steps = self._least_steps.get(number)
+        return None if steps is None else self.studies[number].fresh_examples(steps)
+
+    def _count(self, number: int, result: TrialResult) -> None:
+        self.counts[result.status] += 1
+        if result.steps_to_target is not None:
+            self._least_steps[number] = min(result.steps_to_target, self._least_steps.get(number, sys.maxsize))
+
+    def _list(self, number: int, search: int) -> None:
+        """Queues the trials of a search that what is known now asks for."""
+        results = self.results[number, search]
+        wanted = quasi_random.wanted(self.studies[number], results)
+        for index in range(self._listed[number, search], wanted):
+            if index not in results:
+                heapq.heappush(self._queue, Task(number, index, search))
+                self.open += 1
+        self._listed[number, search] = wanted
 
 
 @contextlib.contextmanager
@@ -94,19 +113,18 @@ def shown(progress: Progress) -> Iterator["tqdm[Any]"]:
     """A bar on standard error; `show` brings it up to date."""
     logging.captureWarnings(True)
     with tqdm(unit="trial", dynamic_ncols=True, smoothing=0.1) as bar:
-        bar.initial = bar.n = sum(progress.counts().values())
+        bar.initial = bar.n = progress.counts.total()
         bar.last_print_t = bar.start_t = time.time()
         show(bar, progress)
         yield bar
 
 
-def show(bar: "tqdm[Any]", progress: Progress) -> None:
-    """Brings the bar up to date."""
-    counts = progress.counts()
-    tasks = progress.open_tasks()
-    bar.total = sum(counts.values()) + len(tasks)
-    bar.n = sum(counts.values())
-    number = tasks[0].study if tasks else len(progress.studies) - 1
+def show(bar: "tqdm[Any]", progress: Progress, task: Task | None = None) -> None:
+    """Brings the bar up to date; `task` is the one that ended, None at the start."""
+    counts = progress.counts
+    bar.n = counts.total()
+    bar.total = bar.n + progress.open
+    number = task.study if task else 0
     best = progress.best_fresh_examples(number)
     study = progress.studies[number]
     bar.set_description_str(f"{study.workload} {study.variant} e={study.echo_factor:g}", refresh=False)

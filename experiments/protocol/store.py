@@ -8,7 +8,7 @@
 
 A trial is finished when its result is there, whole, and matches its description and its measurements; anything else is
 run again, from its newest checkpoint if it has one.
-The kernel drops a killed process's lock, so no lock outlives its holder.
+Who trains it holds its folder meanwhile (`claim.py`).
 """
 
 import functools
@@ -20,14 +20,12 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from filelock import FileLock
-
+from experiments.protocol.claim import Claim
 from experiments.protocol.study import Measurement, Status, Study, TrialResult
 
 ROOT = Path("runs")
@@ -85,6 +83,7 @@ class TrialFolder:
     def __init__(self, root: Path, study: Study, search: int, index: int) -> None:
         self.path = study_folder(root, study) / f"search{search}" / f"trial{index:03d}"
         self._names = {"study": study.name, "search": search, "index": index}
+        self.claim = Claim(self.path)
 
     @property
     def checkpoints(self) -> Path:
@@ -98,26 +97,22 @@ class TrialFolder:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError):
             return False
 
-    @contextmanager
-    def claimed(self) -> Iterator[None]:
-        """Holds the trial for this process; waits while another one trains it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path / "lock"):
-            yield
-
     def start(self, description: dict[str, Any]) -> None:
         """Begins the trial anew: writes its description, forgets earlier measurements."""
+        self.claim.check()
         (self.path / "result.json").unlink(missing_ok=True)
         (self.path / "measurements.jsonl").write_text("")
         write_atomically(self.path / "trial.json", json.dumps(description, indent=1))
 
     def append(self, measurement: Measurement) -> None:
-        """Adds one measurement."""
+        """Adds one measurement; Lost if another process has taken the trial over."""
+        self.claim.check()
         with (self.path / "measurements.jsonl").open("a") as out:
             out.write(json.dumps(asdict(measurement)) + "\n")
 
     def finish(self, result: TrialResult) -> None:
         """Puts the result in place; from here on the trial counts as finished."""
+        self.claim.check()
         fields = {"format": FORMAT, **asdict(result)}
         write_atomically(self.path / "result.json", json.dumps(fields | {"sha256": self._hash(fields)}, indent=1))
 

@@ -128,7 +128,7 @@ def test_infeasible_trials_are_replaced_and_a_hopeless_search_is_given_up(tmp_pa
 
     def run_task(root, study, search, index, *_):
         folder = store.TrialFolder(root, study, search, index)
-        with folder.claimed():
+        with folder.claim.held():
             folder.start({})
             result = TrialResult(next(statuses), 4, None, 0, 0.0)
             folder.finish(result)
@@ -138,13 +138,15 @@ def test_infeasible_trials_are_replaced_and_a_hopeless_search_is_given_up(tmp_pa
     progress = engine.run([tiny(searches=1)], root=tmp_path / "a", engine="inline")
     assert len(progress.results[0, 0]) == 5
     progress = engine.run([tiny(searches=1)], root=tmp_path / "b", engine="inline")
-    assert progress.counts() == {"complete": 0, "bounded": 0, "infeasible": 15}
-    assert not progress.open_tasks()
+    assert progress.counts == {"complete": 0, "bounded": 0, "infeasible": 15}
+    assert not progress.open
 
 
 def test_trial_order_takes_low_indices_of_all_searches_first(tmp_path):
     studies = [tiny(), tiny("batch", 2)]
-    tasks = progress.Progress(studies, tmp_path).open_tasks()
+    known = progress.Progress(studies, tmp_path)
+    assert known.open == 12
+    tasks = list(iter(known.next_task, None))
     assert [(t.study, t.index, t.search) for t in tasks[:5]] == [(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1), (0, 2, 0)]
     assert len(tasks) == 12
 
@@ -183,7 +185,7 @@ def test_trains_on_a_cluster_that_is_already_there(tmp_path):
     with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as dask:
         progress = engine.run([tiny(searches=1, trials=2)], root=tmp_path, scheduler=dask.scheduler_address)
     assert len(progress.results[0, 0]) == 2
-    assert not progress.open_tasks()
+    assert not progress.open
 
 
 @pytest.mark.slow
@@ -211,7 +213,7 @@ def test_a_port_that_is_no_schedulers_is_named(tmp_path, monkeypatch, banner):
 @pytest.mark.slow
 def test_a_stranger_on_the_same_machine_is_refused(tmp_path):
     """Loopback is open to every account, and a scheduler runs what it is sent."""
-    with cluster.connected(None, 1, worker.environment("smoke")) as client:
+    with cluster.connected(None, [worker.environment("smoke")]) as client:
         address = client.scheduler.address
         assert address.startswith("tls://127.0.0.1:")
         assert client.submit(lambda: 1).result() == 1

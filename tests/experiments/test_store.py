@@ -20,7 +20,7 @@ RESULT = TrialResult("complete", 8, 8, 100, 1.5)
 @pytest.fixture
 def folder(tmp_path):
     folder = store.TrialFolder(tmp_path, tiny(), 0, 3)
-    with folder.claimed():
+    with folder.claim.held():
         folder.start({"point": {"learning_rate": 0.1}, "seed": 1, "provenance": {}})
         folder.append(Measurement(4, 3.0))
         folder.append(Measurement(8, 2.5))
@@ -71,7 +71,7 @@ def test_full_disk_keeps_the_old_file(folder, monkeypatch):
 
 
 def hold(root, seconds, entered):
-    with store.TrialFolder(root, tiny(), 0, 0).claimed():
+    with store.TrialFolder(root, tiny(), 0, 0).claim.held():
         entered.set()
         time.sleep(seconds)
 
@@ -84,7 +84,7 @@ def test_claim_waits_for_another_process_and_ends_with_it(tmp_path):
     assert entered.wait(60)
     started = time.monotonic()
     threading.Timer(0.5, holder.kill).start()
-    with store.TrialFolder(tmp_path, tiny(), 0, 0).claimed():
+    with store.TrialFolder(tmp_path, tiny(), 0, 0).claim.held():
         waited = time.monotonic() - started
     assert 0.4 < waited < 10
 

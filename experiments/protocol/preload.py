@@ -1,0 +1,32 @@
+"""What a Dask worker process does when it starts: hears SIGTERM, and then lets its trial save itself before it goes."""
+
+import asyncio
+import signal
+import threading
+from typing import Any
+
+from experiments.protocol import stopping
+
+POLL_SECONDS = 0.1
+
+
+def dask_setup(worker: Any) -> None:
+    """Called by Dask in the worker's process."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+
+    def leave() -> None:
+        stopping.ask()
+        worker.loop.add_callback_from_signal(_leave, worker)
+
+    signal.signal(signal.SIGTERM, lambda *_: leave())
+
+
+async def _leave(worker: Any) -> None:
+    """Takes no more trials, waits for the one that is saving itself, and closes worker and nanny."""
+    from distributed.core import Status
+
+    worker.status = Status.closing_gracefully
+    while worker.state.executing_count:
+        await asyncio.sleep(POLL_SECONDS)
+    await worker.close(reason="SIGTERM")
