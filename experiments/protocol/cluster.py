@@ -44,6 +44,13 @@ def run_trials(
     """
     from distributed import as_completed, wait
 
+    def run_task(root: Path, study: str, *numbers: Any) -> Any:
+        """Sent by its code, with plain values, since the scheduler unpickles it and need not have the suite."""
+        from experiments.protocol import worker
+        from experiments.protocol.study import Study
+
+        return worker.run_task(root, Study.from_json(study), *numbers)
+
     root = root.resolve()
     running: dict[Any, Task] = {}
     completed = as_completed()
@@ -51,9 +58,9 @@ def run_trials(
     def submit() -> None:
         ready = max(1, sum(client.nthreads().values())) + 1
         while len(running) < ready and (task := progress.next_task()) is not None:
-            study = progress.studies[task.study]
+            study = progress.studies[task.study].to_json()
             future = client.submit(
-                worker.run_task, root, study, task.search, task.index, checkpoint_seconds, pure=False, retries=0
+                run_task, root, study, task.search, task.index, checkpoint_seconds, pure=False, retries=0
             )
             running[future] = task
             completed.add(future)

@@ -19,6 +19,7 @@ from experiments.protocol.study import make_study
 from experiments.protocol.training import Training
 from models import boxes, tasks
 from models.detection import _image_loss, mean_average_precision
+from pipelines.echoing.tfdata import stages
 from pipelines.sources import registry as sources
 from pipelines.transforms import detection, images
 
@@ -411,6 +412,7 @@ def test_every_variant_gives_batches_with_their_boxes(tmp_path, variant, factor)
         "image": (16, 48, 48, 3),
         "boxes": (16, 5, 4),
         "labels": (16, 5),
+        stages.NUMBER: (16,),
     }
     assert (first["labels"] >= 0).any(1).all()
     assert all((first[name] == second[name]).all() for name in first) == (variant == "batch")

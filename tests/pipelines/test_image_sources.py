@@ -111,7 +111,7 @@ def decode_checked(size):
 
 def prepared(decode, corrupt, raw=raw_examples):
     preparation = image_sources.Preparation(decode, images.pad_crop_flip(1), lambda example: example, corrupt)
-    return preparation.source(lambda seed: raw().repeat(), raw, lambda: raw().take(1))
+    return preparation.source(lambda *_: raw().repeat(), raw, lambda: raw().take(1))
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 100])
