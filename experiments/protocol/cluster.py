@@ -13,8 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from experiments.protocol import stopping, worker
-from experiments.protocol.claim import SILENT_SECONDS, Lost
+from experiments.protocol import claim, stopping, worker
 from experiments.protocol.progress import Progress, Task, show
 from experiments.protocol.study import EngineError, Stopped
 
@@ -95,7 +94,7 @@ def _take(progress: Progress, task: Task, future: Any) -> None:
         ) from error
     except FutureCancelledError as error:
         raise EngineError("the scheduler went away; finished trials are kept, run the same command again") from error
-    except (Stopped, Lost):
+    except (Stopped, claim.Lost):
         progress.put_back(task)  # its worker is going away, or was silent; the trial goes on at another one
     except Exception as error:
         progress.fail(task, error)
@@ -114,7 +113,7 @@ def worker_options(environment: dict[str, str]) -> dict[str, Any]:
         "env": environment,
         "preload": ["experiments.protocol.preload"],
         "dashboard_address": "127.0.0.1:0",
-        "silence_logs": logging.ERROR,
+        "silence_logs": logging.CRITICAL,
     }
 
 
@@ -125,14 +124,14 @@ def scheduler_arguments(scheduler: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Dask's own log shows errors only, and what its nannies start workers with is ours."""
+    """Dask's own log is silent, since what matters of it is said in one line, and its nannies' settings are ours."""
     import dask
 
-    logging.getLogger("distributed").setLevel(logging.ERROR)
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     settings = {
-        "distributed.logging.distributed": "error",
+        "distributed.logging.distributed": "critical",
         "distributed.nanny.pre-spawn-environ": worker.ALLOCATOR,
-        "distributed.scheduler.worker-ttl": f"{SILENT_SECONDS} s",
+        "distributed.scheduler.worker-ttl": f"{claim.SILENT_SECONDS} s",
     }
     with dask.config.set(settings):
         yield
@@ -159,7 +158,7 @@ def connected(scheduler: str | None, environments: Sequence[dict[str, str]]) -> 
                     for number, environment in enumerate(environments)
                 },
                 security=security,
-                silence_logs=logging.ERROR,
+                silence_logs=logging.CRITICAL,
             )
             scheduler = stack.enter_context(cluster).scheduler_address
         try:

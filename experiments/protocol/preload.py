@@ -1,6 +1,7 @@
 """What a Dask worker process does when it starts: hears SIGTERM, and then lets its trial save itself before it goes."""
 
 import asyncio
+import contextlib
 import signal
 import threading
 from typing import Any
@@ -23,10 +24,11 @@ def dask_setup(worker: Any) -> None:
 
 
 async def _leave(worker: Any) -> None:
-    """Takes no more trials, waits for the one that is saving itself, and closes worker and nanny."""
+    """Takes no more trials, waits for the one that is saving itself, and has the nanny close both."""
     from distributed.core import Status
 
     worker.status = Status.closing_gracefully
     while worker.state.executing_count:
         await asyncio.sleep(POLL_SECONDS)
-    await worker.close(reason="SIGTERM")
+    with contextlib.suppress(OSError):  # the connection ends with this process
+        await worker.rpc(worker.nanny).terminate(reason="SIGTERM")
