@@ -12,6 +12,7 @@ import psutil
 import pytest
 from small_studies import tiny
 
+from experiments.examples import slurm
 from experiments.protocol import accelerators, claim, cluster, engine, store, worker
 from experiments.protocol.study import EngineError
 
@@ -148,3 +149,38 @@ def test_each_scale_has_its_environment(monkeypatch):
 def test_a_scheduler_is_an_address_or_a_file():
     assert cluster.scheduler_arguments("tcp://host:8786") == {"scheduler_ip": "tcp://host:8786"}
     assert cluster.scheduler_arguments("cluster.json") == {"scheduler_file": "cluster.json"}
+
+
+JOB = """#!/usr/bin/env bash
+
+#SBATCH -J dask-worker
+#SBATCH -p gpu
+#SBATCH -n 1
+#SBATCH --cpus-per-task=8
+#SBATCH --mem=60G
+#SBATCH -t 24:00:00
+#SBATCH --gres=gpu:1
+#SBATCH --signal=TERM@120
+cd CHECKOUT
+srun PYTHON -m experiments.worker --scale=paper SCHEDULER --name dummy-name --nthreads 1 --memory-limit 59.60GiB \
+--death-timeout 60
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="runs a shell script")
+def test_the_job_script_for_slurm_is_as_it_should_be_and_starts_a_worker(tmp_path, monkeypatch):
+    """Read by eye; run here by a shell, with an srun that only runs its command."""
+    monkeypatch.setattr(slurm, "SCHEDULER_FILE", tmp_path / "cluster.json")
+    (tmp_path / "srun").write_text('#!/bin/sh\nexec "$@"\n')
+    (tmp_path / "srun").chmod(0o755)
+    with slurm.cluster(jobs=0) as jobs:
+        script = jobs.job_script()
+        wanted = JOB.replace("\\\n", "").replace("CHECKOUT", str(CHECKOUT)).replace("PYTHON", sys.executable)
+        assert script.strip() == wanted.replace("SCHEDULER", jobs.scheduler_address).strip()
+        (tmp_path / "job.sh").write_text(script)
+        path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        with started("bash", str(tmp_path / "job.sh"), cwd=tmp_path, env=os.environ | path) as job:
+            jobs.wait_for_workers(1, timeout=60)
+            psutil.Process(job.pid).children()[0].terminate()
+            assert job.wait(30) == 0
