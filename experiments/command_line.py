@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from experiments import timings, workloads
 from experiments.protocol.experiment import Experiment
-from experiments.protocol.study import ConfigError, EngineError, ResultsError, Stopped, Study
+from experiments.protocol.study import ConfigError, EngineError, LogLine, ResultsError, Stopped, Study
 
 
 class Parser(argparse.ArgumentParser):
@@ -252,7 +252,8 @@ def _gigabytes(cost: timings.Cost | None) -> str:
 
 
 def status(studies: Sequence[Study], root: Path) -> str:
-    """What has run, a line a study."""
+    """What has run, a line a study, and how the trials fare that are running."""
+    from experiments.protocol import store
     from experiments.protocol.progress import Progress  # imports SciPy
 
     width = max(len(f"{study.workload} {study.setting}") for study in studies)
@@ -264,7 +265,21 @@ def status(studies: Sequence[Study], root: Path) -> str:
             f"{study.workload + ' ' + study.setting:{width}} {counts['complete']:9} {counts['bounded']:8} "
             f"{counts['infeasible']:11} {progress.open:7} {'-' if best is None else f'{best:,.0f}':>14}"
         )
+    for study in studies:
+        for search, index, folder in store.running(root, study):
+            line = folder.last_logged()
+            lines.append(
+                f"running: {study.workload} {study.setting}, search {search}, trial {index}"
+                + (f": {_in_words(line, study.budget_steps)}" if line else ", not logged yet")
+            )
     return "\n".join(lines)
+
+
+def _in_words(line: LogLine, budget_steps: int) -> str:
+    return (
+        f"update {line.sgd_steps:,} of at most {budget_steps:,}, loss {line.loss:.4g}, "
+        f"{line.examples_per_second:,.0f} examples/s, {line.seconds_left / 3600:,.2f} h left to its budget"
+    )
 
 
 def _run(studies: Sequence[Study], flags: argparse.Namespace) -> None:

@@ -52,6 +52,13 @@ class Claim:
             self._name = ""
             lock.release()
 
+    def is_held(self) -> bool:
+        """Whether some process holds it and has shown life of late, by this machine's clock."""
+        try:
+            return time.time() - self._holder.stat().st_mtime < SILENT_SECONDS
+        except OSError:
+            return False
+
     def check(self) -> None:
         """Raises Lost if it was taken over."""
         if self._name and not self._is_own():

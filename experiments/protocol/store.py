@@ -3,6 +3,7 @@
     runs/<scale>/<workload>/<setting>-<hash>/study.json
                                             search0/trial000/trial.json          the point, the seed, provenance
                                                              measurements.jsonl  appended while the trial trains
+                                                             log.jsonl           how it fares, of trials of over 10 s
                                                              checkpoints/        while it trains, if that takes long
                                                              result.json         atomically in place once it is done
 
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from experiments.protocol.claim import Claim
-from experiments.protocol.study import Measurement, Status, Study, TrialResult
+from experiments.protocol.study import LogLine, Measurement, Status, Study, TrialResult
 
 ROOT = Path("runs")
 FORMAT = 2
@@ -110,6 +111,18 @@ class TrialFolder:
         with (self.path / "measurements.jsonl").open("a") as out:
             out.write(json.dumps(asdict(measurement)) + "\n")
 
+    def log(self, line: LogLine) -> None:
+        """Adds to what people read while the trial runs; no result depends on it."""
+        with (self.path / "log.jsonl").open("a", encoding="utf-8") as out:
+            out.write(json.dumps(asdict(line)) + "\n")
+
+    def last_logged(self) -> LogLine | None:
+        """How the trial fared when it was logged last; None if it never was."""
+        try:
+            return LogLine(**json.loads((self.path / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1]))
+        except (OSError, ValueError, TypeError, IndexError):
+            return None
+
     def finish(self, result: TrialResult) -> None:
         """Puts the result in place; from here on the trial counts as finished."""
         self.claim.check()
@@ -188,6 +201,18 @@ def _is_whole(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def running(root: Path, study: Study) -> list[tuple[int, int, TrialFolder]]:
+    """Search, index and folder of the trials that some process is training now."""
+    found = []
+    for path in sorted(study_folder(root, study).glob("search*/trial*/holder")):
+        search, index = path.parts[-3].removeprefix("search"), path.parts[-2].removeprefix("trial")
+        if search.isdecimal() and index.isdecimal():
+            folder = TrialFolder(root, study, int(search), int(index))
+            if folder.claim.is_held():
+                found.append((int(search), int(index), folder))
+    return found
 
 
 def forget_checkpoints(root: Path, study: Study) -> None:

@@ -148,6 +148,16 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class LogLine:
+    """How a running trial fares: loss of an update, examples it trains on a second, time left to its budget."""
+
+    sgd_steps: int
+    loss: float
+    examples_per_second: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
 class TrialResult:
     """How a trial ended: after `sgd_steps` updates, with `steps_to_target` set if it reached the target.
 

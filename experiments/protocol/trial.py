@@ -8,8 +8,10 @@ import jax
 
 from experiments.protocol import hosts
 from experiments.protocol.checkpoint import PIPELINE_BYTES, Checkpoints, Progress
-from experiments.protocol.study import Measurement, Status, Stopped, Study, TrialResult
+from experiments.protocol.study import LogLine, Measurement, Status, Stopped, Study, TrialResult
 from experiments.protocol.training import Training
+
+LOG_SECONDS = 10.0
 
 
 class TrialDiverged(Exception):
@@ -29,6 +31,7 @@ def run(
     bound_steps: Callable[[], int | None],
     record: Callable[[Measurement], None],
     checkpoints: Checkpoints | None = None,
+    log: Callable[[LogLine], None] = lambda line: None,
 ) -> TrialResult:
     """Trains one trial, from its newest checkpoint on if it has one; what it measures is the same as without.
 
@@ -38,6 +41,7 @@ def run(
       bound_steps: asked before each evaluation for the update after which the trial cannot win any more.
       record: receives each measurement as it is made, first those before the checkpoint.
       checkpoints: where it saves itself; None for a trial that cannot be resumed.
+      log: told every LOG_SECONDS how it fares.
 
     Returns:
       The result; divergence is one, not an error, also after the target was reached.
@@ -45,7 +49,7 @@ def run(
     Raises:
       Stopped: it was asked to stop; it has saved itself if it has somewhere to.
     """
-    run = _Run(Training(study, point, search, index), study, checkpoints)
+    run = _Run(Training(study, point, search, index), study, checkpoints, log)
     for measurement in run.progress.measurements:
         record(measurement)
 
@@ -77,12 +81,15 @@ def run(
 class _Run:
     """A trial's updates, from where it was saved on."""
 
-    def __init__(self, training: Training, study: Study, checkpoints: Checkpoints | None) -> None:
-        self.training, self._study, self._checkpoints = training, study, checkpoints
+    def __init__(
+        self, training: Training, study: Study, checkpoints: Checkpoints | None, log: Callable[[LogLine], None]
+    ) -> None:
+        self.training, self._study, self._checkpoints, self._log = training, study, checkpoints, log
         self._started = time.monotonic()
         self._batches = training.own_batches().as_numpy_iterator()
         self.progress = Progress()
         self._pending: jax.Array | None = None
+        self._reported: tuple[int, float] | None = None
         if checkpoints is None or not hosts.agreed([checkpoints.exist()])[0]:
             return
         if (found := checkpoints.restore(training.abstract_state(), self._batches)) is not None:
@@ -142,6 +149,19 @@ class _Run:
             self.progress.first_loss = value
         if not value <= self._study.config["divergence_factor"] * self.progress.first_loss:  # true for NaN as well
             raise TrialDiverged(step)
+        self._report(step, value)
+
+    def _report(self, step: int, loss: float) -> None:
+        """Logs how the trial fares, if that is due; rates are of the time since it was logged last."""
+        now = time.monotonic()
+        if self._reported is None:
+            self._reported = step, now  # behind the first update, whose time is that of compiling
+        since, at = self._reported
+        if now - at >= LOG_SECONDS:
+            self._reported = step, now
+            rate = (step - since) / (now - at)
+            left = (self._study.budget_steps - step) / rate
+            self._log(LogLine(step, loss, rate * self._study.batch_size, left))
 
     def _note(self) -> None:
         now = time.monotonic()

@@ -110,7 +110,14 @@ def run_task(
         announce()
         with training.pipeline_errors(study):
             result = trial.run(
-                study, search, index, point, bound_steps=bound_steps, record=folder.append, checkpoints=checkpoints
+                study,
+                search,
+                index,
+                point,
+                bound_steps=bound_steps,
+                record=folder.append,
+                checkpoints=checkpoints,
+                log=folder.log,
             )
         folder.finish(result)
         checkpoints.forget()

@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+import json
 import math
 import re
 
@@ -9,8 +10,8 @@ import pytest
 import tensorflow as tf
 from small_studies import tiny
 
-from experiments import workloads
-from experiments.protocol import training, trial
+from experiments import command_line, workloads
+from experiments.protocol import store, training, trial
 from experiments.protocol.model import CompiledModel
 from experiments.protocol.study import ConfigError, EngineError, make_study
 from experiments.protocol.training import Training, learning_rate
@@ -179,3 +180,21 @@ def test_a_damaged_image_that_ends_a_trial_is_named(tmp_path, damage):
     named = re.escape(f"{path}__1: unreadable image") + ".*corrupt=skip"
     with pytest.raises(EngineError, match=named), training.pipeline_errors(study):
         train(study, {d.name: d.low for d in study.space})
+
+
+def test_a_running_trial_says_how_it_fares(tmp_path, monkeypatch):
+    """In its log, and by --status while a process holds it."""
+    monkeypatch.setattr(trial, "LOG_SECONDS", 0.0)
+    study = tiny(overrides={"target": "0.1"}, budget_steps=10, searches=1)
+    folder = store.TrialFolder(tmp_path, study, 0, 0)
+    with folder.claim.held():
+        assert "trial 0, not logged yet" in command_line.status([study], tmp_path)
+        trial.run(study, 0, 0, POINT, bound_steps=lambda: None, record=lambda _: None, log=folder.log)
+        lines = [json.loads(line) for line in (folder.path / "log.jsonl").read_text().splitlines()]
+        assert [line["sgd_steps"] for line in lines] == list(range(2, 11))
+        assert all(3 < line["loss"] < 6 and line["examples_per_second"] > 0 for line in lines)
+        assert lines[-1]["seconds_left"] == 0
+        assert "trial 0: update 10 of at most 10, loss " in command_line.status([study], tmp_path)
+    assert "running" not in command_line.status([study], tmp_path)
+    (folder.path / "log.jsonl").write_text("{")
+    assert folder.last_logged() is None
