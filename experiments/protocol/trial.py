@@ -157,7 +157,7 @@ class _Run:
         if self._reported is None:
             self._reported = step, now  # behind the first update, whose time is that of compiling
         since, at = self._reported
-        if now - at >= LOG_SECONDS:
+        if step > since and now - at >= LOG_SECONDS:
             self._reported = step, now
             rate = (step - since) / (now - at)
             left = (self._study.budget_steps - step) / rate
