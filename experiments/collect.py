@@ -24,6 +24,7 @@ from typing import Any
 
 import pandas as pd
 
+from experiments import workloads
 from experiments.command_line import Parser, exit_code, folder
 from experiments.protocol import search as quasi_random
 from experiments.protocol import store, tables
@@ -138,7 +139,7 @@ def collect(runs: Path, results: Path, scale: str, allow_changed: bool = False) 
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = Parser(__doc__)
-    parser.add_argument("--scale", required=True, choices=("smoke", "small", "paper"))
+    parser.add_argument("--scale", required=True, choices=workloads.SCALES)
     parser.add_argument("--runs", type=folder, default=store.ROOT)
     parser.add_argument("--results", type=folder, default=tables.RESULTS)
     parser.add_argument("--allow-changed", action="store_true", help="take trials of changed files as well")

@@ -14,6 +14,7 @@ from pipelines.sources import prepare as preparing
 tfds.disable_progress_bar()
 
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+IMAGENETTE_URL = "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-160.tgz"
 LM1B_URL = "http://www.statmt.org/lm-benchmark/1-billion-word-language-modeling-benchmark-r13output.tar.gz"
 
 
@@ -81,3 +82,15 @@ def write_imagenet_archives(folder: Path, images: dict[str, list[bytes]]) -> Non
     some = next(iter(images.values()))
     validation = {f"ILSVRC2012_val_{i + 1:08d}.JPEG": jpeg for i, jpeg in enumerate(some)}
     (folder / "ILSVRC2012_img_val.tar").write_bytes(tar(validation, "w"))
+
+
+def imagenette_archive(train: list[bytes], validation: list[bytes]) -> bytes:
+    """Imagenette's archive at 160 pixels, all images of one class."""
+    splits = {"train": train, "val": validation}
+    return tar(
+        {
+            f"imagenette2-160/{split}/n01440764/{split}_{i}.JPEG": jpeg
+            for split, jpegs in splits.items()
+            for i, jpeg in enumerate(jpegs)
+        }
+    )

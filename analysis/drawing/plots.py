@@ -46,7 +46,12 @@ plt.rcParams.update(
 
 def title(scale: str) -> str:
     """What panels of our own results are called."""
-    kinds = {"smoke": "smoke test, not a result", "small": "ours, a small stand-in", "paper": "ours, paper scale"}
+    kinds = {
+        "smoke": "smoke test, not a result",
+        "small": "ours, a small stand-in",
+        "gpu": "ours, a stand-in for one GPU",
+        "paper": "ours, paper scale",
+    }
     return kinds[scale]
 
 

@@ -101,8 +101,8 @@ def _take(progress: Progress, task: Task, future: Any) -> None:
 
 
 def default_workers(scale: str) -> int:
-    """Worker processes where nobody says how many: one a core; one at paper scale, whose trials take all devices."""
-    return 1 if scale == "paper" else os.cpu_count() or 1
+    """Worker processes where nobody says how many: one a core, or one whose trials take all devices."""
+    return 1 if scale in worker.ACCELERATED else os.cpu_count() or 1
 
 
 def worker_options(environment: dict[str, str]) -> dict[str, Any]:

@@ -139,6 +139,7 @@ RANGES: Mapping[str, Range] = {
     "data.corrupt": one_of("fail", "skip"),
     "data.padding": whole(0, 1_000),
     "data.smallest_area": number(0, 1, above=True),
+    "data.validation": one_of("held_out", "official"),
     "divergence_factor": number(1, math.inf, above=True),
     "end_factor": number(0, 1),
     "eval_batch_size": whole(1, 10**7),

@@ -17,6 +17,9 @@ ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "1000000000", "MALLOC_MMAP_THRESHOLD_": "
 """Read when a process starts. The default of Dask's workers gives memory back after each update, which doubles its time
 on CPU."""
 
+ACCELERATED = ("gpu", "paper")
+"""Scales whose trials take accelerators, not one core."""
+
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
 
 _log = logging.getLogger(__name__)
@@ -25,12 +28,12 @@ _log = logging.getLogger(__name__)
 def environment(scale: str) -> dict[str, str]:
     """Environment variables of a process that trains, to be set before it imports JAX and TensorFlow.
 
-    Below paper scale a trial is made for one core, and as many trials as cores run side by side. One thread for XLA
+    A trial of the other scales is made for one core, and as many trials as cores run side by side. One thread for XLA
     also keeps sums in one order, so a trial's numbers do not depend on how many workers there are.
-    At paper scale compiled programs are kept in the user's cache, so that only the first worker waits for them.
+    On accelerators compiled programs are kept in the user's cache, so that only the first worker waits for them.
     """
     environment = dict(ALLOCATOR)
-    if scale == "paper":
+    if scale in ACCELERATED:
         kept = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "data-echoing" / "jax"
         environment |= {"JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(kept)}
     else:

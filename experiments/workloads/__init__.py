@@ -14,7 +14,7 @@ from experiments.protocol import ranges
 from experiments.protocol.experiment import Workload
 from experiments.protocol.study import ConfigError, Dimension, at_setting
 
-SCALES = ("smoke", "small", "paper")
+SCALES = ("smoke", "small", "gpu", "paper")
 
 
 def _found() -> dict[str, Workload]:

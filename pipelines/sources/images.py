@@ -142,27 +142,41 @@ def cifar10(*, data_dir: str, padding: int, validation_examples: int, corrupt: s
 
 
 def imagenet2012(
-    *, data_dir: str, size: int, validation_examples: int, smallest_area: float, colour_strength: float, corrupt: str
+    *,
+    data_dir: str,
+    size: int,
+    validation_examples: int,
+    smallest_area: float,
+    colour_strength: float,
+    corrupt: str,
+    dataset: str = "imagenet2012",
+    validation: str = "held_out",
 ) -> Source:
-    """ImageNet through TensorFlow Datasets: `{"image": [height, width, 3] uint8, "label": [] int32}`.
+    """ImageNet, or another `dataset` of its form, through TensorFlow Datasets.
 
-    Augmentation and evaluation make images of `size` pixels square. Validation: the central squares of the last
-    examples of the training split, held out of it.
+    `{"image": [height, width, 3] uint8, "label": [] int32}`; augmentation and evaluation make images of `size` pixels
+    square. Validation: the central squares of the last examples of the training split, held out of it, or with
+    `validation="official"` of the first ones of the validation split.
     """
     return labelled_tfds(
-        "imagenet2012",
+        dataset,
         data_dir,
         validation_examples,
         random_crops(images.decode(), size, smallest_area, colour_strength, corrupt),
+        validation,
     )
 
 
-def labelled_tfds(name: str, data_dir: str, validation_examples: int, preparation: Preparation) -> Source:
-    """An image dataset of TensorFlow Datasets with a label each, the end of its training split held out."""
+def labelled_tfds(
+    name: str, data_dir: str, validation_examples: int, preparation: Preparation, validation: str = "held_out"
+) -> Source:
+    """An image dataset of TensorFlow Datasets with a label each; `validation` as in `imagenet2012`."""
     builder = tfds_builder(name, data_dir)
-    size = min(TRAIN_SIZES[name], builder.info.splits["train"].num_examples)
-    if not 0 < validation_examples < size:
-        raise ValueError(f"data.validation_examples must be 1 to {size - 1}, got {validation_examples}")
+    size = builder.info.splits["train"].num_examples
+    size = min(TRAIN_SIZES.get(name, size), size)
+    most = size - 1 if validation == "held_out" else builder.info.splits["validation"].num_examples
+    if not 0 < validation_examples <= most:
+        raise ValueError(f"data.validation_examples must be 1 to {most}, got {validation_examples}")
     classes = builder.info.features["label"].num_classes
 
     def parse(example: Example) -> Example:
@@ -173,6 +187,8 @@ def labelled_tfds(name: str, data_dir: str, validation_examples: int, preparatio
 
     held_out = size - validation_examples
     splits = f"train[:{held_out}]", f"train[{held_out}:{size}]"
+    if validation == "official":
+        splits = "train", f"validation[:{validation_examples}]"
     return tfds_images(builder, *splits, parse, replace(preparation, decode=checked))
 
 

@@ -55,6 +55,8 @@ def data_dir(tmp_path_factory):
     classes = {name: jpegs for name in ("n01440764", "n01443537", "n01530575")}
     tfds_archives.write_imagenet_archives(folder / "downloads" / "manual", classes)
     tfds_archives.prepare("imagenet2012", folder, {})
+    archive = tfds_archives.imagenette_archive(jpegs, jpegs[:3])
+    tfds_archives.prepare("imagenette/160px-v2", folder, {tfds_archives.IMAGENETTE_URL: archive})
     return folder
 
 
@@ -197,6 +199,19 @@ def test_a_pixel_is_enlarged_to_the_crop():
     evaluated = images.centre_crop(8)({"image": image})["image"]
     for enlarged in (augmented, evaluated):
         np.testing.assert_array_equal(enlarged, np.broadcast_to(image, (8, 8, 3)))
+
+
+def test_imagenets_form_has_a_validation_split_of_its_own(data_dir):
+    """What is held out of training otherwise is trained on then."""
+    for dataset, train_size, validation_size in (("imagenet2012", 12, 4), ("imagenette/160px-v2", 4, 3)):
+        settings = workloads.load("resnet50_imagenet", "gpu").data.to_dict() | {"data_dir": str(data_dir)}
+        settings |= {"dataset": dataset, "validation_examples": validation_size}
+        source = sources.load(settings)
+        assert len(list(source.validation())) == validation_size
+        shapes = [example["image"].shape for example in source.train(0).take(train_size).as_numpy_iterator()]
+        assert sorted(shapes) == sorted([(60, 80, 3), (90, 50, 3), (64, 64, 3), (70, 70, 3)] * (train_size // 4))
+        with pytest.raises(ValueError, match=f"must be 1 to {validation_size}, got {validation_size + 1}"):
+            sources.load(settings | {"validation_examples": validation_size + 1})
 
 
 @pytest.mark.slow
