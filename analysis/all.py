@@ -16,7 +16,7 @@ from analysis.drawing import report
 from analysis.statistics import paper
 from experiments import workloads
 from experiments.command_line import Parser, exit_code
-from experiments.protocol import tables
+from experiments.protocol import files, tables
 
 FIGURES = (figure3, figure4, figure5, figure6, figure7, figure8)
 
@@ -29,7 +29,7 @@ def redraw(results: Path = tables.RESULTS) -> str:
         words += [f"# {scale}, Figure {analysis.number}\n\n{analysis.make(results, scale)}" for analysis in drawn]
         if drawn and scale != paper.PUBLISHED:
             path = results / scale / "claims.md"
-            path.write_text(claims(results, scale), encoding="utf-8")
+            files.write(path, claims(results, scale))
             words.append(f"written: {path}")
         words += [other.make(results, scale) for other in (timeline, detections) if other.has_results(results, scale)]
     return "\n\n".join(words)

@@ -19,6 +19,7 @@ from matplotlib.patches import Rectangle
 
 from analysis.command_line import main
 from experiments import workloads
+from experiments.protocol import files
 from experiments.protocol.study import ResultsError
 
 LEAST_SCORE = 0.3
@@ -68,8 +69,10 @@ def make(results: Path, scale: str) -> str:
     if not table.exists():
         raise ResultsError(f"{table} is missing; run `python -m experiments.detections --scale={scale}`")
     path = table.with_suffix(".png")
-    draw(pd.read_parquet(table)).savefig(path, dpi=150)
+    picture = io.BytesIO()
+    draw(pd.read_parquet(table)).savefig(picture, dpi=150)
     plt.close()
+    files.write(path, picture.getvalue())
     return f"drawn: {path}"
 
 

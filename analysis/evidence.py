@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.statistics import paper
-from experiments.protocol import tables
+from experiments.protocol import files, tables
 from pipelines.echoing.advice import worth
 
 FIGURES = (3, 4, 5)
@@ -39,5 +39,5 @@ def _shares(bars: pd.DataFrame) -> pd.DataFrame:
 
 def save(path: Path = worth.EVIDENCE, results: Path = tables.RESULTS) -> str:
     """Writes the table that comes with `pipelines.echoing.advice`; returns what it did, in words."""
-    table(results).to_csv(path, index=False)
+    files.write(path, table(results).to_csv(index=False))
     return f"written: {path}"

@@ -24,7 +24,7 @@ from analysis.command_line import main
 from analysis.drawing import plots, report
 from analysis.statistics import claims, claims_figure4, paper, reach, training_time, uncertainty
 from experiments import figure4 as experiment
-from experiments.protocol import tables
+from experiments.protocol import files, tables
 
 Source = tuple[str, pd.DataFrame, pd.DataFrame]
 """A title, the rows of fresh examples, and the timed reruns, as `training_time.measured` gives them."""
@@ -208,15 +208,16 @@ def make(results: Path, scale: str) -> str:
     else:
         rows, seconds, drawn, notes = ours(results, scale)
         sources.append((plots.title(scale), rows, seconds))
-    plots.save(draw(sources), folder / "figure4")
-    plots.save(draw_timed(sources), folder / "figure4_timed")
     theirs, mine = _joined(theirs_timed), _joined((rows, seconds))
-    report.save_table(mine, folder / "figure4.csv")
     table = check(mine, scale, drawn)
     notes = [*notes, *missed_baselines(mine)]
     if scale == paper.PUBLISHED:
         table = table.drop(columns=["ours", "command"])
-    report.save_table(table, folder / "claims_figure4.md", notes)
+    files.write_together(
+        plots.pictures(draw(sources), folder / "figure4")
+        | plots.pictures(draw_timed(sources), folder / "figure4_timed")
+        | {folder / "figure4.csv": mine.to_csv(index=False), folder / "claims_figure4.md": report.page(table, notes)}
+    )
     return "\n\n".join(
         [
             *(

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from analysis.drawing import curves, plots, report, space
 from analysis.statistics import claims, paper, reach, selection, uncertainty
-from experiments.protocol import tables
+from experiments.protocol import files, tables
 from experiments.protocol.experiment import Experiment
 from experiments.protocol.study import ResultsError
 
@@ -99,7 +99,7 @@ class Analysis:
         published = paper.bars(self.number)
         if scale == paper.PUBLISHED:
             table = self.check(published, scale).drop(columns=["ours", "command"])
-            return self._write(results / scale, [("published", published)], published, table, [])
+            return self._write(results / scale, [("published", published)], published, table, {}, [])
         studies, trials, notes = self.found(results, scale)
         measurements = tables.read(results, scale, "measurements")
         goals = [self.measure.goal or goal for goal in studies["goal"]]
@@ -112,13 +112,14 @@ class Analysis:
         rows = [("published", published[published["workload"].isin(bars["workload"])]), (plots.title(scale), bars)]
         winners = self.measure.winners(trials, studies)
         folder = results / scale
-        plots.save(curves.draw(curves.curves(measurements, winners), studies), folder / f"figure{self.number}_curves")
-        plots.save(space.draw(trials, studies, winners), folder / f"figure{self.number}_space")
+        pictures = plots.pictures(
+            curves.draw(curves.curves(measurements, winners), studies), folder / f"figure{self.number}_curves"
+        ) | plots.pictures(space.draw(trials, studies, winners), folder / f"figure{self.number}_space")
         words = [
             report.describe_edges(reach.edges(winners, studies)),
             report.describe_statuses(reach.statuses(trials, studies)),
         ]
-        return self._write(folder, rows, bars, table, words, notes)
+        return self._write(folder, rows, bars, table, pictures, words, notes)
 
     def check(self, ours: pd.DataFrame, scale: str, drawn: Mapping[str, np.ndarray] | None = None) -> pd.DataFrame:
         """The figure's claims on the paper's bars and on ours, as `claims.check` gives them; not run without bars."""
@@ -153,12 +154,18 @@ class Analysis:
         rows: Rows,
         bars: pd.DataFrame,
         table: pd.DataFrame,
+        pictures: Mapping[Path, bytes],
         words: list[str],
         notes: Sequence[str] = (),
     ) -> str:
         path = folder / f"figure{self.number}.png"
-        plots.save(self.draw(rows), path)
-        report.save_table(bars, path.with_suffix(".csv"))
-        report.save_table(table, folder / f"claims_figure{self.number}.md", notes)
+        files.write_together(
+            {
+                **pictures,
+                **plots.pictures(self.draw(rows), path),
+                path.with_suffix(".csv"): bars.to_csv(index=False),
+                folder / f"claims_figure{self.number}.md": report.page(table, notes),
+            }
+        )
         parts = [self.measure.describe(bars), *words, report.markdown(table), *report.bullets(notes), f"drawn: {path}"]
         return "\n\n".join(parts)

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from analysis.command_line import main
 from analysis.drawing import plots, report
 from experiments import workloads
+from experiments.protocol import files
 from experiments.protocol.study import ResultsError
 
 SIDES = {"upstream": "#3b6fb6", "downstream": "#1b5e20"}
@@ -82,7 +83,7 @@ def make(results: Path, scale: str) -> str:
     if not path.exists():
         raise ResultsError(f"{path} is missing; run `python -m experiments.timeline --scale={scale}`")
     spans = pd.read_csv(path)
-    plots.save(draw(spans), path.with_suffix(""))
+    files.write_together(plots.pictures(draw(spans), path.with_suffix("")))
     table = utilisation(spans)
     table["seconds"] = table["seconds"].map("{:.1f}".format)
     table["utilisation"] = table["utilisation"].map("{:.0%}".format)

@@ -27,7 +27,7 @@ from typing import Any
 
 from experiments import timings, workloads
 from experiments.command_line import Parser, exit_code, positive_float
-from experiments.protocol import store, worker
+from experiments.protocol import files, store, worker
 from experiments.protocol.study import PROGRAM, ConfigError, Study, make_study
 
 PEAKS = {
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
                 known[program] = study.workload, found
             record = timings.described(study) | found | _provenance(flags.revision)
             records = [old for old in records if not timings.replaces(record, old)] + [record]
-            store.write_atomically(flags.out, timings.text(records))
+            files.write(flags.out, timings.text(records))
             print(timings.in_words(record), flush=True)
 
     return exit_code(work, stopped=f"stopped; what was measured is in {flags.out}")

@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.accelerator import example_shapes
 from experiments import timings, workloads
 from experiments.command_line import Parser, exit_code, positive
-from experiments.protocol import store, worker
+from experiments.protocol import files, worker
 from experiments.protocol.study import PROGRAM, ConfigError, EngineError, Study, make_study
 
 TOPOLOGIES = {1: "v5p:2x2x1", 4: "v5p:2x2x1", 8: "v5p:2x2x2", 32: "v5p:2x4x4"}
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
                     found = known(json.dumps(config, sort_keys=True), study.batch_size, shapes, devices)
                     record = timings.described(study) | config | {"devices": devices} | found
                     records.append(record)
-                    store.write_atomically(flags.out, timings.text(records))
+                    files.write(flags.out, timings.text(records))
                     print(in_words(record), flush=True)
 
     return exit_code(work, stopped=f"stopped; what was found is in {flags.out}")

@@ -130,9 +130,8 @@ def collect(runs: Path, results: Path, scale: str, allow_changed: bool = False) 
         words.append(f"collected: {study.name}, {len(trials)} trials")
     if not words:
         raise ResultsError(f"no runs under {runs / scale}; run `python -m experiments.figure3 --scale={scale}`")
-    for name, rows in rows_of.items():
-        if rows:
-            tables.update(results / scale, name, pd.DataFrame(rows))
+    if rows_of["studies"]:
+        tables.update(results / scale, {name: pd.DataFrame(rows) for name, rows in rows_of.items()})
     return "\n".join(words)
 
 

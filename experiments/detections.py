@@ -17,7 +17,7 @@ from pathlib import Path
 
 from experiments import workloads
 from experiments.command_line import Parser, exit_code, folder, positive, positive_float, share_below_one
-from experiments.protocol import store, tables, worker
+from experiments.protocol import files, tables, worker
 from experiments.protocol.study import Study, make_study
 
 IMAGES = 12
@@ -77,7 +77,7 @@ def record(study: Study, updates: int, point: dict[str, float], path: Path) -> f
             }
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    store.write_atomically(path, pd.DataFrame(rows).to_parquet(index=False))
+    files.write(path, pd.DataFrame(rows).to_parquet(index=False))
     return training.evaluate()
 
 

@@ -23,7 +23,7 @@ import pandas as pd
 
 from experiments import workloads
 from experiments.command_line import Parser, exit_code, folder, natural, positive
-from experiments.protocol import store, tables, worker
+from experiments.protocol import files, store, tables, worker
 from experiments.protocol.study import ConfigError, Measurement, Study, TrialResult
 
 TOLERANCE = 1e-5
@@ -203,7 +203,7 @@ def save(path: Path, rows: list[dict[str, Any]]) -> None:
     writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    store.write_atomically(path, table.getvalue())
+    files.write(path, table.getvalue())
 
 
 def main(argv: list[str] | None = None) -> int:

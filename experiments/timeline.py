@@ -17,7 +17,7 @@ import pandas as pd
 from experiments import workloads
 from experiments.command_line import Parser, exit_code, folder, positive_float
 from experiments.figure4 import earliest
-from experiments.protocol import store, tables, worker
+from experiments.protocol import files, store, tables, worker
 from experiments.protocol.study import Study, make_study
 
 TIMES = ("workload", "variant", "echo_factor", "ratio", "side", "start_seconds", "end_seconds")
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
         made_by = {key: provenance[key] for key in MADE_BY}
         table = pd.DataFrame([row | made_by for rows in runs for row in rows], columns=[*TIMES, *MADE_BY])
         path.parent.mkdir(parents=True, exist_ok=True)
-        store.write_atomically(path, table.to_csv(index=False))
+        files.write(path, table.to_csv(index=False))
         print(f"written: {path}; next: python -m analysis.timeline --scale={flags.scale}")
 
     return exit_code(work)

@@ -27,8 +27,8 @@ from ml_collections import ConfigDict
 from experiments import workloads
 from experiments.command_line import Parser, exit_code, folder, positive, positive_float
 from experiments.figure4 import EXPERIMENT, studies
+from experiments.protocol import files, store, tables, worker
 from experiments.protocol import search as quasi_random
-from experiments.protocol import store, tables, worker
 from experiments.protocol.study import ConfigError, Study
 
 RATIO = 6.0
@@ -113,6 +113,11 @@ class Rerun:
 
 def save(path: Path, rows: list[dict[str, Any]]) -> None:
     """Puts rows into the table, in place of those that it has of the same reruns."""
+    with files.locked(path.parent):
+        files.write(path, _with_rows(path, rows))
+
+
+def _with_rows(path: Path, rows: list[dict[str, Any]]) -> str:
     old: list[dict[str, Any]] = []
     if path.exists():
         with path.open(newline="", encoding="utf-8") as file:
@@ -122,8 +127,7 @@ def save(path: Path, rows: list[dict[str, Any]]) -> None:
     writer = csv.DictWriter(text, dict.fromkeys(name for row in table.values() for name in row), lineterminator="\n")
     writer.writeheader()
     writer.writerows(table[key] for key in sorted(table))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    store.write_atomically(path, text.getvalue())
+    return text.getvalue()
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:

@@ -5,8 +5,10 @@ without red and green.
 """
 
 import functools
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -217,9 +219,16 @@ def study_labels(studies: pd.DataFrame) -> list[str]:
     return labels
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Writes a figure as PNG and SVG beside each other, the same bytes for the same figure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path.with_suffix(".png"), dpi=150, metadata={"Software": None})
-    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
+def pictures(figure: Figure, path: Path) -> dict[Path, bytes]:
+    """A figure as PNG and SVG, by the paths they belong at; the same bytes for the same figure. Closes it."""
+    settings: dict[str, dict[str, Any]] = {
+        "png": {"dpi": 150, "metadata": {"Software": None}},
+        "svg": {"metadata": {"Date": None, "Creator": None}},
+    }
+    found = {}
+    for form, options in settings.items():
+        picture = io.BytesIO()
+        figure.savefig(picture, format=form, **options)
+        found[path.with_suffix(f".{form}")] = picture.getvalue()
     plt.close(figure)
+    return found

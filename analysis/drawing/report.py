@@ -1,7 +1,6 @@
 """What the analysis writes beside a picture: tables as CSV and Markdown."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
@@ -116,10 +115,6 @@ def bullets(notes: Sequence[str]) -> list[str]:
     return ["\n".join(f"- {note}" for note in notes)] if notes else []
 
 
-def save_table(table: pd.DataFrame, path: Path, notes: Sequence[str] = ()) -> None:
-    """Writes a table as CSV, or as Markdown where the name ends in .md, with the notes as a list below it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".md":
-        path.write_text("\n\n".join([markdown(table), *bullets(notes)]) + "\n", encoding="utf-8")
-    else:
-        table.to_csv(path, index=False)
+def page(table: pd.DataFrame, notes: Sequence[str] = ()) -> str:
+    """A table as a file in Markdown, with the notes as a list below it."""
+    return "\n\n".join([markdown(table), *bullets(notes)]) + "\n"

@@ -17,6 +17,7 @@ import hashlib
 import importlib.metadata
 import json
 import logging
+import math
 import os
 import platform
 import shutil
@@ -26,6 +27,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
+from experiments.protocol import files
 from experiments.protocol.claim import Claim
 from experiments.protocol.study import LogLine, Measurement, Status, Study, TrialResult
 
@@ -47,14 +49,16 @@ def study_folder(root: Path, study: Study) -> Path:
 def save_study(root: Path, study: Study) -> None:
     """Writes the study's own settings beside its trials."""
     folder = study_folder(root, study)
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "study.json"
     try:
-        if path.read_text() == study.to_json():
+        if path.read_text(encoding="utf-8") == study.to_json():
             return  # so a finished store may lie on a disk that cannot be written
     except (OSError, ValueError):
         pass
-    write_atomically(path, study.to_json())
+    for above in (*reversed(folder.relative_to(root).parents), folder.relative_to(root)):
+        files.make_way(root / above, for_folder=True)
+    files.make_way(path)
+    files.write(path, study.to_json())
 
 
 def studies(root: Path, scale: str) -> list[Study]:
@@ -65,7 +69,7 @@ def studies(root: Path, scale: str) -> list[Study]:
             _log.warning("left out: %s has trials but no study.json; run its figure again", trials.parent)
     for path in sorted((root / scale).glob("*/*/study.json")):
         try:
-            study = Study.from_json(path.read_text())
+            study = Study.from_json(path.read_text(encoding="utf-8"))
             if study_folder(root, study) != path.parent:
                 raise ValueError("its settings are not those that its folder is named after")
             found.append(study)
@@ -98,17 +102,26 @@ class TrialFolder:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError):
             return False
 
+    def make_way(self) -> None:
+        """Sets aside whatever stands where the trial's folders belong, or the files that hold it."""
+        for folder in (self.path.parent, self.path):
+            files.make_way(folder, for_folder=True)
+        for name in ("lock", "holder"):
+            files.make_way(self.path / name)
+
     def start(self, description: dict[str, Any]) -> None:
         """Begins the trial anew: writes its description, forgets earlier measurements."""
         self.claim.check()
+        for name in ("result.json", "measurements.jsonl", "trial.json", "log.jsonl"):
+            files.make_way(self.path / name)
         (self.path / "result.json").unlink(missing_ok=True)
-        (self.path / "measurements.jsonl").write_text("")
-        write_atomically(self.path / "trial.json", json.dumps(description, indent=1))
+        (self.path / "measurements.jsonl").write_text("", encoding="utf-8")
+        files.write(self.path / "trial.json", json.dumps(description, indent=1))
 
     def append(self, measurement: Measurement) -> None:
         """Adds one measurement; Lost if another process has taken the trial over."""
         self.claim.check()
-        with (self.path / "measurements.jsonl").open("a") as out:
+        with (self.path / "measurements.jsonl").open("a", encoding="utf-8") as out:
             out.write(json.dumps(asdict(measurement)) + "\n")
 
     def log(self, line: LogLine) -> None:
@@ -127,7 +140,7 @@ class TrialFolder:
         """Puts the result in place; from here on the trial counts as finished."""
         self.claim.check()
         fields = {"format": FORMAT, **asdict(result)}
-        write_atomically(self.path / "result.json", json.dumps(fields | {"sha256": self._hash(fields)}, indent=1))
+        files.write(self.path / "result.json", json.dumps(fields | {"sha256": self._hash(fields)}, indent=1))
 
     def result(self) -> TrialResult | None:
         """The result of a finished trial; None, and a warning that names it, where any of its files is damaged."""
@@ -135,7 +148,7 @@ class TrialFolder:
         try:
             if not os.path.lexists(path):
                 return None
-            fields = json.loads(path.read_text())
+            fields = json.loads(path.read_text(encoding="utf-8"))
             self._check_hash(fields)
             result = _checked_result(fields)
             description = self.description()
@@ -154,7 +167,7 @@ class TrialFolder:
 
     def measurements(self) -> list[Measurement]:
         """The measurements of a finished trial."""
-        lines = (self.path / "measurements.jsonl").read_text().splitlines()
+        lines = (self.path / "measurements.jsonl").read_text(encoding="utf-8").splitlines()
         found = [Measurement(**json.loads(line)) for line in lines]
         if not all(_is_whole(m.sgd_steps) and _is_number(m.value) for m in found):
             raise ValueError("measurements.jsonl holds something else")
@@ -162,8 +175,9 @@ class TrialFolder:
 
     def description(self) -> dict[str, Any]:
         """The point, the seed and the provenance that `start` wrote."""
-        found = json.loads((self.path / "trial.json").read_text())
-        if not all(map(_is_number, found["point"].values())) or not isinstance(found["provenance"], dict):
+        found = json.loads((self.path / "trial.json").read_text(encoding="utf-8"))
+        numbers = (*found["point"].values(), found["seed"])
+        if not all(map(_is_number, numbers)) or not isinstance(found["provenance"], dict):
             raise ValueError("trial.json holds something else")
         return dict(found)
 
@@ -192,6 +206,8 @@ def _checked_result(fields: Mapping[str, Any]) -> TrialResult:
     whole = (result.sgd_steps, result.examples_read, result.steps_to_target or 0, *result.refilled_after)
     if result.status not in get_args(Status) or not all(map(_is_whole, whole)) or not _is_number(result.seconds):
         raise ValueError("its fields are of the wrong type")
+    if not (0 <= result.seconds < math.inf and (result.steps_to_target or 0) <= result.sgd_steps):
+        raise ValueError("its fields are out of range")
     return result
 
 
@@ -266,7 +282,7 @@ def provenance_columns(provenance: Mapping[str, str | int]) -> dict[str, str | i
 def _processor() -> str:
     """The processor's name, with family, model and stepping where Linux says them: names alone are ambiguous."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")[0].splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
@@ -281,16 +297,3 @@ def _git_revision() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return run.stdout.strip()
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Puts a file in place whole, or leaves what was there."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
-    try:
-        with unfinished.open("wb") as out:
-            out.write(content.encode() if isinstance(content, str) else content)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -3,11 +3,12 @@
 `trials`, `measurements` and `studies` are described in `experiments.collect`, `wall_clock` in `experiments.wall_clock`.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from experiments.protocol.store import write_atomically
+from experiments.protocol import files
 from experiments.protocol.study import ResultsError, Study
 
 SETTING_KEYS = ["workload", "variant", "echo_factor", "batch_size", "shuffle_buffer", "repeated_batch_buffer"]
@@ -89,17 +90,22 @@ def of_rows(rows: pd.DataFrame, studies: pd.DataFrame) -> pd.DataFrame:
     return rows[pd.MultiIndex.from_frame(rows[STUDY_KEYS]).isin(wanted)].reset_index(drop=True)
 
 
-def update(folder: Path, name: str, rows: pd.DataFrame) -> None:
-    """Puts rows into a table, in place of those that it has of the same studies."""
-    path = _path(folder, name)
+def update(folder: Path, rows_of: Mapping[str, pd.DataFrame]) -> None:
+    """Puts rows into tables, by name, in place of those that they have of the same studies; all of them or none."""
+    with files.locked(folder):
+        files.write_together(
+            {_path(folder, name): _updated(_path(folder, name), name, rows) for name, rows in rows_of.items()}
+        )
+
+
+def _updated(path: Path, name: str, rows: pd.DataFrame) -> str | bytes:
     if path.exists():
         old = _read(path, name)
         new_studies = pd.MultiIndex.from_frame(rows[STUDY_KEYS])
         rows = pd.concat([old[~pd.MultiIndex.from_frame(old[STUDY_KEYS]).isin(new_studies)], rows])
     order = [key for key in (*STUDY_KEYS, "search", "trial", "sgd_steps") if key in rows]
     rows = rows.sort_values(order, ignore_index=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, rows.to_parquet(index=False) if path.suffix == ".parquet" else rows.to_csv(index=False))
+    return bytes(rows.to_parquet(index=False)) if path.suffix == ".parquet" else str(rows.to_csv(index=False))
 
 
 def wall_clock(results: Path, scale: str) -> pd.DataFrame:

@@ -85,6 +85,7 @@ def run_task(
     from experiments.protocol.checkpoint import Checkpoints
 
     folder = store.TrialFolder(root, study, search, index)
+    folder.make_way()
     with folder.claim.held():
         if (finished := folder.result()) is not None:
             return finished

@@ -11,7 +11,7 @@ import pytest
 from analysis import figure3
 from analysis.drawing import plots
 from analysis.statistics import claims, paper, reach
-from experiments.protocol import tables
+from experiments.protocol import files, tables
 from experiments.protocol.study import ResultsError
 
 RESULTS = Path("results")
@@ -151,8 +151,8 @@ def test_claims_fail_on_numbers_that_contradict_them():
 def test_update_table_replaces_the_same_studies_and_keeps_others(tmp_path):
     old, new = trials([(0, 0, "complete", 1)]), trials([(0, 0, "complete", 2)])
     other = trials([(0, 0, "complete", 3)], variant="batch", factor=2.0)
-    tables.update(tmp_path, "trials", pd.concat([old, other]))
-    tables.update(tmp_path, "trials", new)
+    tables.update(tmp_path, {"trials": pd.concat([old, other])})
+    tables.update(tmp_path, {"trials": new})
     kept = pd.read_csv(tmp_path / "trials.csv")
     assert kept["fresh_examples_to_target"].tolist() == [2, 3]
 
@@ -169,7 +169,7 @@ def test_damaged_table_is_named(tmp_path):
 def test_figures_are_the_same_bytes_each_time(tmp_path):
     bars = paper.bars(3)
     for name in ("a", "b"):
-        plots.save(figure3.draw([("published", bars)]), tmp_path / name)
+        files.write_together(plots.pictures(figure3.draw([("published", bars)]), tmp_path / name))
     for suffix in (".png", ".svg"):
         assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
 

@@ -53,8 +53,8 @@ def made_up(study, result):
 def write_results(folder, studies, result_of):
     found = [made_up(study, result_of(study)) for study in studies]
     for i, name in enumerate(("trials", "measurements")):
-        tables.update(folder / "small", name, pd.DataFrame([row for made in found for row in made[i]]))
-    tables.update(folder / "small", "studies", pd.DataFrame([made[2] for made in found]))
+        tables.update(folder / "small", {name: pd.DataFrame([row for made in found for row in made[i]])})
+    tables.update(folder / "small", {"studies": pd.DataFrame([made[2] for made in found])})
 
 
 def expected(study):

@@ -9,12 +9,15 @@ import threading
 import time
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from small_studies import tiny
 
-from experiments.protocol import store
+from experiments.protocol import files, store
 from experiments.protocol.study import Measurement, TrialResult
 
 RESULT = TrialResult("complete", 8, 8, 100, 1.5)
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
 
 
 @pytest.fixture
@@ -198,5 +201,116 @@ def test_a_study_that_cannot_be_read_is_named_and_leaves_the_others(tmp_path, ca
 
 def test_what_is_stored_already_is_not_written_again(tmp_path, monkeypatch):
     store.save_study(tmp_path, tiny())
-    monkeypatch.setattr(store, "write_atomically", lambda *_: pytest.fail("written"))
+    monkeypatch.setattr(files, "write", lambda *_: pytest.fail("written"))
     store.save_study(tmp_path, tiny())
+
+
+def something_else(path, kind):
+    if kind == "folder":
+        path.mkdir(parents=True)
+        (path / "notes.txt").write_text("kept")
+    elif kind == "link to nothing":
+        path.symlink_to(path.parent / "nothing")
+    else:
+        path.write_text("a file")
+
+
+@pytest.mark.parametrize("kind", ["folder", "link to nothing"])
+@pytest.mark.parametrize("name", ["result.json", "measurements.jsonl", "trial.json", "log.jsonl", "lock", "holder"])
+def test_what_stands_in_a_files_place_is_set_aside_and_the_trial_is_run(tmp_path, caplog, name, kind):
+    folder = store.TrialFolder(tmp_path, tiny(), 0, 3)
+    folder.path.mkdir(parents=True)
+    something_else(folder.path / name, kind)
+    folder.make_way()
+    with folder.claim.held():
+        folder.start({"point": {"learning_rate": 0.1}, "seed": 1, "provenance": {}})
+        folder.append(Measurement(8, 2.5))
+        folder.finish(RESULT)
+    assert folder.result() == RESULT
+    assert f"{folder.path / name} is no file; it is now {name}.set-aside-1" in caplog.text
+    assert os.path.lexists(folder.path / f"{name}.set-aside-1")
+
+
+@pytest.mark.parametrize("kind", ["file", "link to nothing"])
+@pytest.mark.parametrize("depth", [0, 1])
+def test_what_stands_in_a_folders_place_is_set_aside(tmp_path, caplog, depth, kind):
+    folder = store.TrialFolder(tmp_path, tiny(), 0, 3)
+    path = (folder.path, folder.path.parent)[depth]
+    path.parent.mkdir(parents=True)
+    something_else(path, kind)
+    assert store.finished_results(tmp_path, tiny(), 0) == {}
+    folder.make_way()
+    with folder.claim.held():
+        pass
+    assert "is no folder" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["file", "link to nothing"])
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_what_stands_in_a_studys_place_is_set_aside(tmp_path, caplog, depth, kind):
+    path = (store.study_folder(tmp_path, tiny()), *store.study_folder(tmp_path, tiny()).parents)[depth]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    something_else(path, kind)
+    store.save_study(tmp_path, tiny())
+    assert store.studies(tmp_path, "smoke") == [tiny()]
+    assert "is no folder" in caplog.text
+
+
+def test_a_folder_where_a_studys_file_belongs_is_set_aside(tmp_path):
+    something_else(store.study_folder(tmp_path, tiny()) / "study.json", "folder")
+    store.save_study(tmp_path, tiny())
+    assert store.studies(tmp_path, "smoke") == [tiny()]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seconds": float("nan")}, {"seconds": -1.0}, {"seconds": float("inf")}, {"steps_to_target": 9}]
+)
+def test_a_number_that_cannot_be_is_damage(folder, changes):
+    folder.finish(dataclasses.replace(RESULT, **changes))
+    assert folder.result() is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda parts: st.lists(parts, max_size=3) | st.dictionaries(st.text(max_size=8), parts, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    name=st.sampled_from(["result.json", "measurements.jsonl", "trial.json"]),
+    field=st.sampled_from([*dataclasses.asdict(RESULT), "sha256", "format", "point", "seed", "provenance", "value"]),
+    value=JSON,
+    cut=st.integers(0, 400),
+    raw=st.none() | st.binary(max_size=40),
+)
+def test_whatever_is_in_a_trials_files_it_is_a_result_or_unfinished(tmp_path_factory, name, field, value, cut, raw):
+    """A field of another value, a cut, any bytes: never an exception, never another result."""
+    root = tmp_path_factory.getbasetemp() / "fuzzed"
+    folder = store.TrialFolder(root, tiny(), 0, 3)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.start({"point": {"learning_rate": 0.1}, "seed": 1, "provenance": {}})
+    folder.append(Measurement(8, 2.5))
+    folder.finish(RESULT)
+    path = folder.path / name
+    if raw is not None:
+        path.write_bytes(raw)
+    else:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {field: value})[: cut or None])
+    assert folder.result() in (None, RESULT)
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    field=st.sampled_from([*vars(tiny()), *tiny().config]), value=JSON, cut=st.integers(0, 2_000), inside=st.booleans()
+)
+def test_whatever_is_in_a_studys_file_it_is_that_study_or_left_out(tmp_path_factory, field, value, cut, inside):
+    root = tmp_path_factory.getbasetemp() / "fuzzed-studies"
+    study = tiny()
+    store.save_study(root, study)
+    fields = json.loads(study.to_json())
+    (fields["config"] if inside else fields)[field] = value
+    (store.study_folder(root, study) / "study.json").write_text(json.dumps(fields)[: cut or None])
+    for found in store.studies(root, "smoke"):
+        assert found.name == study.name
