@@ -2,8 +2,11 @@
 
 import os
 
+from pipelines.interrupts import in_one_line
+
+in_one_line()
 os.environ["MPLBACKEND"] = "agg"
 
-import matplotlib
+import matplotlib  # noqa: E402
 
 matplotlib.rcdefaults()

@@ -1,0 +1,3 @@
+from pipelines.interrupts import in_one_line
+
+in_one_line()

@@ -128,6 +128,8 @@ def collect(runs: Path, results: Path, scale: str, allow_changed: bool = False) 
         rows_of["measurements"] += [row for _, rows in finished for row in rows]
         rows_of["studies"].append(study_row(study, trials))
         words.append(f"collected: {study.name}, {len(trials)} trials")
+    if not words and any((runs / scale).glob("*/*")):
+        raise ResultsError(f"nothing under {runs / scale} can be collected; what was left out is named above")
     if not words:
         raise ResultsError(f"no runs under {runs / scale}; run `python -m experiments.figure3 --scale={scale}`")
     if rows_of["studies"]:

@@ -4,3 +4,7 @@ import os
 # nothing in a pipeline.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+from pipelines.interrupts import in_one_line
+
+in_one_line()

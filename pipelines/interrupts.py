@@ -1,0 +1,17 @@
+"""Ctrl-C while a command is still importing: one line, as later on."""
+
+import sys
+from types import TracebackType
+
+
+def in_one_line() -> None:
+    """Has an interrupt said in one line, if Python was started as `python -m` a module of ours; for its packages."""
+    if sys.argv[:1] == ["-m"]:  # until that module runs
+        sys.excepthook = _hook
+
+
+def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        print("stopped", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
