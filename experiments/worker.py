@@ -18,7 +18,9 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from experiments import workloads
@@ -44,7 +46,20 @@ def main(argv: list[str] | None = None) -> int:
     count = flags.workers or len(accelerators.gpus()) or cluster.default_workers(flags.scale)
     environments = worker.environments(flags.scale, count)
     name = flags.name or f"{socket.gethostname()}-{os.getpid()}"
-    return exit_code(lambda: asyncio.run(_serve(flags.scheduler, environments, name, flags.death_timeout)))
+
+    def work() -> None:
+        address = _awaited_address(flags.scheduler, flags.death_timeout)
+        asyncio.run(_serve(address, environments, name, flags.death_timeout))
+
+    return exit_code(work)
+
+
+def _awaited_address(scheduler: str, seconds: int) -> str:
+    """The scheduler's address; waits for its file, since jobs start in any order."""
+    deadline = time.monotonic() + seconds
+    while "://" not in scheduler and not Path(scheduler).exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return cluster.address(scheduler)
 
 
 async def _serve(scheduler: str, environments: Sequence[dict[str, str]], name: str, death_timeout: int) -> None:
@@ -55,7 +70,7 @@ async def _serve(scheduler: str, environments: Sequence[dict[str, str]], name: s
     with cluster.quiet():
         nannies = [
             Nanny(
-                **cluster.scheduler_arguments(scheduler),
+                scheduler,
                 **cluster.worker_options(environment),
                 name=each,
                 death_timeout=death_timeout,

@@ -1,6 +1,7 @@
 """Trials on the workers of a Dask cluster, of this machine or of many."""
 
 import contextlib
+import json
 import logging
 import os
 import queue
@@ -117,9 +118,20 @@ def worker_options(environment: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def scheduler_arguments(scheduler: str) -> dict[str, str]:
-    """Dask's arguments for a scheduler by its address, or by the file that it wrote."""
-    return {"scheduler_ip": scheduler} if "://" in scheduler else {"scheduler_file": scheduler}
+def address(scheduler: str) -> str:
+    """The address of a scheduler, which is given, or read from the file that the scheduler wrote.
+
+    Raises:
+      EngineError: the file is not there, or another one.
+    """
+    if "://" in scheduler:
+        return scheduler
+    try:
+        return str(json.loads(Path(scheduler).read_text(encoding="utf-8"))["address"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise EngineError(
+            f"{scheduler} is no address, such as tcp://host:8786, and no file that a Dask scheduler wrote"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -160,10 +172,10 @@ def connected(scheduler: str | None, environments: Sequence[dict[str, str]]) -> 
                 security=security,
                 silence_logs=logging.CRITICAL,
             )
-            scheduler = stack.enter_context(cluster).scheduler_address
+            scheduler = str(stack.enter_context(cluster).scheduler_address)
+        where = address(scheduler)
         try:
-            where = {"address": scheduler} if "://" in scheduler else {"scheduler_file": scheduler}
-            client = _within(ANSWER_SECONDS, lambda: Client(**where, timeout=10, security=security))
+            client = _within(ANSWER_SECONDS, lambda: Client(where, timeout=10, security=security))
         except (OSError, ValueError, TypeError, MemoryError, TimeoutError) as error:
             said = str(error).strip().partition("\n")[0] or type(error).__name__
             raise EngineError(f"no Dask scheduler answers at {scheduler} ({said}); is it running?") from None

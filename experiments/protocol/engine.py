@@ -21,6 +21,7 @@ from experiments.protocol import cluster, stopping, store, worker
 from experiments.protocol.claim import Lost
 from experiments.protocol.progress import Progress, show, shown
 from experiments.protocol.study import ConfigError, EngineError, Stopped, Study
+from pipelines.sources import presence
 
 _log = logging.getLogger(__name__)
 
@@ -52,9 +53,12 @@ def run(
       distributed: how this process, with the engine `inline`, finds those that train each trial with it (`hosts.join`).
 
     Raises:
+      DatasetMissing: a data set is not where it is looked for.
       EngineError: the scheduler cannot be reached, workers keep dying, or a trial failed.
       Stopped: SIGTERM; the trials of this process or its local workers have saved themselves.
     """
+    for study in studies:
+        presence.check(study.config["data"])
     scale = studies[0].scale
     environment = worker.environment(scale)
     if distributed is not None:
@@ -68,14 +72,15 @@ def run(
         store.save_study(root, study)
         store.forget_checkpoints(root, study)
     progress = Progress(studies, root)
+    if distributed is None and not progress.open:
+        return progress
     with contextlib.ExitStack() as stack:
-        bar = stack.enter_context(shown(progress))
         if distributed is not None:
+            bar = stack.enter_context(shown(progress))
             _run_inline(progress, root, checkpoint_seconds, bar, lambda *numbers: hosts.agreed(numbers))
             hosts.agreed(NO_MORE)
-        elif not progress.open:
-            return progress
         elif engine == "inline":
+            bar = stack.enter_context(shown(progress))
             os.environ.update(environment)
             with _on_sigterm(stopping.ask):
                 _run_inline(progress, root, checkpoint_seconds, bar)
@@ -83,6 +88,7 @@ def run(
             stack.enter_context(_on_sigterm(_raise_stopped))
             environments = worker.environments(scale, workers or cluster.default_workers(scale))
             client = stack.enter_context(cluster.connected(scheduler, environments))
+            bar = stack.enter_context(shown(progress))
             cluster.run_trials(progress, root, client, checkpoint_seconds, bar, stops_workers=scheduler is None)
     if progress.failed:
         first = next(iter(progress.failed.values()))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from pipelines.echoing.tfdata.stages import Augment, Example
-from pipelines.sources.source import UNREADABLE, DatasetMissing, Source
+from pipelines.sources.presence import DatasetMissing
+from pipelines.sources.source import UNREADABLE, Source
 from pipelines.transforms import images
 
 _log = logging.getLogger(__name__)

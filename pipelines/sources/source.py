@@ -1,20 +1,17 @@
 """What a source of examples is, and what the sources share."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from pipelines.echoing.tfdata.stages import Augment
+from pipelines.sources.presence import not_prepared
 
 UNREADABLE = "unreadable image, image of a wrong size or label out of range"
-
-
-class DatasetMissing(FileNotFoundError):
-    """A dataset is absent or damaged; the message says which, where it was looked for and what prepares it."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +69,8 @@ def tfds_builder(name: str, data_dir: str) -> Any:
     """
     import tensorflow_datasets as tfds  # seconds to import, and the bundled sources do without it
 
-    folder = os.path.expanduser(data_dir)
+    folder = Path(data_dir).expanduser()
     builder = tfds.builder(name, data_dir=folder)
     if not builder.is_prepared():
-        raise DatasetMissing(
-            f"{name} is not prepared in {folder}; run `python -m pipelines.sources.prepare {name} --data-dir={folder}` "
-            "or name its folder with --config.data.data_dir=FOLDER"
-        )
+        raise not_prepared(name, folder)
     return builder

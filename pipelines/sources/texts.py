@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from pipelines.sources.bundled import load_text
 from pipelines.sources.crawl import PageReader
-from pipelines.sources.source import DatasetMissing, Source, in_memory, tfds_builder
+from pipelines.sources.presence import DatasetMissing
+from pipelines.sources.source import Source, in_memory, tfds_builder
 from pipelines.transforms import text
 
 # Training sentences, as tensorflow-datasets lists them once LM1B is prepared.

@@ -146,9 +146,16 @@ def test_each_scale_has_its_environment(monkeypatch):
     assert worker.environment("smoke")["XLA_FLAGS"].split() == ["--xla_dump_to=/tmp/x", worker.ONE_THREAD]
 
 
-def test_a_scheduler_is_an_address_or_a_file():
-    assert cluster.scheduler_arguments("tcp://host:8786") == {"scheduler_ip": "tcp://host:8786"}
-    assert cluster.scheduler_arguments("cluster.json") == {"scheduler_file": "cluster.json"}
+def test_a_scheduler_is_an_address_or_a_file(tmp_path):
+    path = tmp_path / "cluster.json"
+    path.write_text('{"address": "tcp://host:8786"}')
+    assert cluster.address("tcp://host:8786") == cluster.address(str(path)) == "tcp://host:8786"
+    for content in ("", "{", "[]", "{}", "3"):
+        path.write_text(content)
+        with pytest.raises(EngineError, match="no file that a Dask scheduler wrote"):
+            cluster.address(str(path))
+    with pytest.raises(EngineError, match="no address, such as tcp://host:8786"):
+        cluster.address("localhost")
 
 
 JOB = """#!/usr/bin/env bash

@@ -19,7 +19,7 @@ from wet_files import member
 from experiments import workloads
 from pipelines.sources import bundled, crawl, wet
 from pipelines.sources import registry as sources
-from pipelines.sources.source import DatasetMissing
+from pipelines.sources.presence import DatasetMissing
 from pipelines.sources.wet import BadMember, members, read_pages
 from pipelines.transforms import text
 

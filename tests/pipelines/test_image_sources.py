@@ -14,7 +14,7 @@ from pipelines.sources import composites
 from pipelines.sources import images as image_sources
 from pipelines.sources import registry as sources
 from pipelines.sources.bundled import load_fashion_mnist
-from pipelines.sources.source import DatasetMissing
+from pipelines.sources.presence import DatasetMissing
 from pipelines.transforms import images
 
 SMALL = {"source": "fashion_mnist", "size": 14, "padding": 2, "train_examples": 200, "validation_examples": 50}

@@ -1,12 +1,15 @@
 import lzma
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
 import pytest
 
+from experiments import workloads
 from pipelines.sources import bundled
 from pipelines.sources import registry as sources
-from pipelines.sources.source import DatasetMissing
+from pipelines.sources.presence import DatasetMissing
 from pipelines.transforms import text
 
 BROWN = {"source": "brown", "length": 32, "validation_examples": 512}
@@ -93,3 +96,17 @@ def test_dataset_that_is_not_prepared_is_named_with_a_remedy(tmp_path):
         sources.load(
             {"source": "lm1b", "data_dir": str(tmp_path), "vocab_size": 100, "length": 8, "validation_examples": 8}
         )
+
+
+@pytest.mark.parametrize("name", workloads.WORKLOADS)
+@pytest.mark.parametrize("scale", ["gpu", "paper"])
+def test_data_that_are_not_there_are_missed_before_anything_is_loaded(tmp_path, name, scale):
+    data = workloads.load(name, scale).data.to_dict() | {"data_dir": str(tmp_path)}
+    code = f"import sys; from pipelines.sources import presence; print(*sys.modules); presence.check({data})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "tensorflow" not in done.stdout.split()
+    if data.get("dataset") == "wet":
+        assert done.returncode == 0
+        return
+    assert done.returncode == 1
+    assert "is not prepared in" in done.stderr and "python -m pipelines.sources.prepare" in done.stderr
