@@ -257,13 +257,13 @@ def status(studies: Sequence[Study], root: Path) -> str:
     from experiments.protocol.progress import Progress  # imports SciPy
 
     width = max(len(f"{study.workload} {study.setting}") for study in studies)
-    lines = [f"{'study':{width}} {'complete':>9} {'bounded':>8} {'infeasible':>11} {'wanted':>7} {'best fresh':>14}"]
+    lines = [f"{'study':{width}} {'complete':>9} {'bounded':>8} {'infeasible':>11} {'wanted':>7}   best"]
     for study in studies:
         progress = Progress([study], root)
-        counts, best = progress.counts, progress.best_fresh_examples(0)
+        counts = progress.counts
         lines.append(
             f"{study.workload + ' ' + study.setting:{width}} {counts['complete']:9} {counts['bounded']:8} "
-            f"{counts['infeasible']:11} {progress.open:7} {'-' if best is None else f'{best:,.0f}':>14}"
+            f"{counts['infeasible']:11} {progress.open:7}   {progress.best_in_words(0)}"
         )
     for study in studies:
         for search, index, folder in store.running(root, study):

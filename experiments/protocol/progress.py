@@ -3,6 +3,7 @@
 import contextlib
 import heapq
 import logging
+import math
 import sys
 import time
 from collections import Counter
@@ -46,19 +47,20 @@ class Progress:
         self._queue: list[Task] = []
         self._listed: Counter[tuple[int, int]] = Counter()
         self._least_steps: dict[int, int] = {}
+        self._best_metric: dict[int, float] = {}
         for number, study in enumerate(self.studies):
             for search in range(study.searches):
                 found = store.finished_results(self.root, study, search)
                 self.results[number, search] = found
-                for result in found.values():
-                    self._count(number, result)
+                for index, result in found.items():
+                    self._count(Task(number, index, search), result)
                 self._list(number, search)
 
     def add(self, task: Task, result: TrialResult) -> None:
         """Takes in a finished trial."""
         self.results[task.study, task.search][task.index] = result
         self.open -= 1
-        self._count(task.study, result)
+        self._count(task, result)
         self._list(task.study, task.search)
 
     def fail(self, task: Task, error: Exception) -> None:
@@ -92,10 +94,29 @@ class Progress:
         steps = self._least_steps.get(number)
         return None if steps is None else self.studies[number].fresh_examples(steps)
 
-    def _count(self, number: int, result: TrialResult) -> None:
+    def best_in_words(self, number: int) -> str:
+        """How far a study has come: fewest fresh examples to the target, else the best metric beside the target."""
+        study = self.studies[number]
+        if (fresh := self.best_fresh_examples(number)) is not None:
+            return f"{fresh:,.0f} fresh"
+        if number in self._best_metric:
+            return f"{study.config['metric']} {self._best_metric[number]:.4g}, target {study.config['target']:g}"
+        return "none yet"
+
+    def _count(self, task: Task, result: TrialResult) -> None:
+        number, study = task.study, self.studies[task.study]
         self.counts[result.status] += 1
         if result.steps_to_target is not None:
             self._least_steps[number] = min(result.steps_to_target, self._least_steps.get(number, sys.maxsize))
+        elif number not in self._least_steps:
+            better = min if study.config["goal"] == "min" else max
+            folder = store.TrialFolder(self.root, study, task.search, task.index)
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                values = [m.value for m in folder.measurements() if math.isfinite(m.value)]
+                if number in self._best_metric:
+                    values.append(self._best_metric[number])
+                if values:
+                    self._best_metric[number] = better(values)
 
     def _list(self, number: int, search: int) -> None:
         """Queues the trials of a search that what is known now asks for."""
@@ -125,12 +146,11 @@ def show(bar: "tqdm[Any]", progress: Progress, task: Task | None = None) -> None
     bar.n = counts.total()
     bar.total = bar.n + progress.open
     number = task.study if task else 0
-    best = progress.best_fresh_examples(number)
     study = progress.studies[number]
     bar.set_description_str(f"{study.workload} {study.variant} e={study.echo_factor:g}", refresh=False)
     bar.set_postfix_str(
         f"{counts['complete']} complete, {counts['bounded']} bounded, {counts['infeasible']} infeasible, "
-        f"best {'none yet' if best is None else f'{best:,.0f} fresh'}",
+        f"best {progress.best_in_words(number)}",
         refresh=False,
     )
     bar.refresh()

@@ -16,7 +16,7 @@ from distributed import Client, LocalCluster
 from distributed.security import Security
 from small_studies import OVERRIDES, tiny
 
-from experiments import collect, figure3, workloads
+from experiments import collect, command_line, figure3, workloads
 from experiments.protocol import cluster, engine, progress, store, worker
 from experiments.protocol.study import EngineError, TrialResult
 
@@ -258,3 +258,13 @@ def test_a_cluster_without_workers_is_waited_for(tmp_path, capsys):
             threading.Timer(0.5, dask.scale, [1]).start()
             cluster._await_workers(client, seconds=0.1)
         assert f"no worker is connected to {dask.scheduler_address}; waiting" in capsys.readouterr().err
+
+
+def test_what_never_reached_the_target_is_shown_beside_it(tmp_path):
+    """By the bar and by --status."""
+    study = tiny(searches=1, trials=2, overrides={"target": "0.1"})
+    known = engine.run([study], root=tmp_path, engine="inline")
+    values = [m.value for index in (0, 1) for m in store.TrialFolder(tmp_path, study, 0, index).measurements()]
+    assert known.best_in_words(0) == f"cross_entropy {min(values):.4g}, target 0.1"
+    assert known.best_in_words(0) in command_line.status([study], tmp_path)
+    assert "none yet" in command_line.status([study], tmp_path / "elsewhere")
