@@ -7,7 +7,6 @@ neither objects nor photograph regions.
 
 import colorsys
 import io
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
+from pipelines import shards as files
 from pipelines.sources.bundled import load_fashion_mnist, load_photographs
 
 SPLITS = {"train": "train", "validation": "test"}  # ours: Fashion-MNIST's
@@ -61,13 +61,14 @@ def write_composites(
     paths = [folder / f"{name}-{shard:05d}-of-{shards:05d}.tfrecord" for shard in range(shards)]
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):
-        missing = [shard for shard in range(shards) if not paths[shard].exists()]
+        missing = files.missing(paths)
         if missing:
             material = Material(*load_objects(split), load_regions(split))
-            for shard in tqdm(missing, desc=f"composing {kind}, {split}", unit="shard"):
+            for path in tqdm(missing, desc=f"composing {kind}, {split}", unit="shard"):
+                shard = paths.index(path)
                 numbers = np.arange(examples * shard // shards, examples * (shard + 1) // shards)
                 generator = np.random.default_rng([seed, list(SPLITS).index(split), shard])
-                write_records(KINDS[kind](numbers, material, size, generator), paths[shard])
+                write_records(KINDS[kind](numbers, material, size, generator), path)
     return paths
 
 
@@ -182,12 +183,8 @@ def float_feature(value: Iterable[float]) -> tf.train.Feature:
 
 def write_records(records: Iterable[Record], path: Path) -> None:
     """Writes one TFRecord file of `tf.train.Example`, whole or not at all."""
-    unfinished = path.with_suffix(".unfinished")
-    with tf.io.TFRecordWriter(str(unfinished)) as out:
-        for features in records:
-            example = tf.train.Example(features=tf.train.Features(feature=features))
-            out.write(example.SerializeToString(deterministic=True))
-    os.replace(unfinished, path)
+    examples = (tf.train.Example(features=tf.train.Features(feature=features)) for features in records)
+    files.write((example.SerializeToString(deterministic=True) for example in examples), path)
 
 
 def _trim(thing: np.ndarray) -> np.ndarray:

@@ -11,7 +11,6 @@ REMEMBERED_LINES line hashes.
 import argparse
 import hashlib
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +22,8 @@ import tensorflow as tf
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from pipelines import shards
+from pipelines.sources.presence import DatasetMissing
 from pipelines.sources.wet import BadMember, Page, members, read_pages
 
 REMEMBERED_LINES = 4_000_000  # more than a WET file has; at most about 0.5 GB
@@ -99,12 +100,23 @@ def counts_file(out: Path, wet_name: str) -> Path:
 
 def read_counts(out: Path, wet_name: str) -> Counter[str]:
     """How many pages and lines of a prepared WET file were read, kept and left out, by the names of COUNTS."""
-    return Counter(json.loads(counts_file(out, wet_name).read_text()))
+    return Counter(json.loads(counts_file(out, wet_name).read_text(encoding="utf-8")))
 
 
 def is_prepared(wet: Path, out: Path) -> bool:
-    """Whether this WET file was prepared, not another of its name."""
-    return counts_file(out, wet.name).exists() and read_counts(out, wet.name)["bytes"] == wet.stat().st_size
+    """Whether this WET file was prepared, not another of its name, and what was written is still whole."""
+    if not counts_file(out, wet.name).exists():
+        return False
+    counts = read_counts(out, wet.name)
+    return counts["bytes"] == wet.stat().st_size and not damaged(out, wet.name, counts)
+
+
+def damaged(out: Path, wet_name: str, counts: Mapping[str, int]) -> list[Path]:
+    """The files of a prepared WET file that are not there or not as large as they were."""
+    paths = {split: shard(out, wet_name, split) for split in SPLITS}
+    return [
+        path for split, path in paths.items() if not path.is_file() or path.stat().st_size != counts[f"{split}_bytes"]
+    ]
 
 
 def prepare_file(wet: Path, out: Path, progress: Callable[[float], object]) -> None:
@@ -147,11 +159,12 @@ def prepare_file(wet: Path, out: Path, progress: Callable[[float], object]) -> N
         counts["bytes"] = wet.stat().st_size
         progress(counts["bytes"] - done)
     for split, path in unfinished.items():
-        os.replace(path, shard(out, wet.name, split))
+        counts[f"{split}_bytes"] = path.stat().st_size
+        shards.put_in_place(path, shard(out, wet.name, split))
     counts["repeated_lines"] = new_lines.repeated
     finished = counts_file(out, wet.name)
-    finished.with_suffix(".unfinished").write_text(json.dumps(counts, indent=1))
-    os.replace(finished.with_suffix(".unfinished"), finished)
+    finished.with_suffix(".unfinished").write_text(json.dumps(counts, indent=1), encoding="utf-8")
+    shards.put_in_place(finished.with_suffix(".unfinished"), finished)
 
 
 def example(**texts: str) -> bytes:
@@ -192,6 +205,11 @@ class PageReader:
         self._folder, self._most_pages = folder, most_pages
         self._names = sorted(path.name.removesuffix(".json") for path in folder.glob("*.json"))
         self._counts = [read_counts(folder, name) for name in self._names]
+        for name, counts in zip(self._names, self._counts, strict=True):
+            if found := damaged(folder, name, counts):
+                raise DatasetMissing(
+                    f"{found[0]} is missing or damaged; run `python -m pipelines.sources.crawl prepare` again"
+                )
 
     def size(self, split: str) -> int:
         """Pages with lines in `split`: as many as are wanted, or what is there where that is less."""

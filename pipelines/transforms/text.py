@@ -18,6 +18,8 @@ import tensorflow_datasets as tfds
 from filelock import FileLock
 from tqdm import tqdm
 
+from pipelines import shards
+
 _log = logging.getLogger(__name__)
 
 PADDING, UNKNOWN, END = 0, 1, 2
@@ -109,12 +111,8 @@ def load_vocabulary(path: Path) -> sentencepiece.SentencePieceProcessor:
 
 def write_tokens(sentences: Iterable[str], vocabulary: sentencepiece.SentencePieceProcessor, path: Path) -> None:
     """Tokenises sentences into one TFRecord file of uint16 sequences, END included, whole or not at all."""
-    unfinished = path.with_suffix(".unfinished")
-    with tf.io.TFRecordWriter(str(unfinished)) as out:
-        for chunk in _chunks(sentences, 1000):
-            for ids in vocabulary.encode(chunk):
-                out.write(np.asarray(ids, np.uint16).tobytes())
-    os.replace(unfinished, path)
+    encoded = itertools.chain.from_iterable(map(vocabulary.encode, _chunks(sentences, 1000)))
+    shards.write((np.asarray(ids, np.uint16).tobytes() for ids in encoded), path)
 
 
 def prepare_subwords(sentences: Reader, folder: Path, vocab_size: int) -> None:
@@ -136,19 +134,19 @@ def prepare_subwords(sentences: Reader, folder: Path, vocab_size: int) -> None:
             size = sentences.size(split)
             for start in tqdm(range(0, size, SENTENCES_PER_SHARD), desc=f"tokenising {split}", unit="shard"):
                 shard = folder / f"{split}-{start // SENTENCES_PER_SHARD:05d}.tfrecord"
-                if not shard.exists():
+                if shards.missing([shard]):
                     stop = min(start + SENTENCES_PER_SHARD, size)
                     write_tokens(sentences.read(split, start, stop), vocabulary, shard)
 
 
-def read_tokens(shards: list[str], length: int, *, seed: int | None) -> tf.data.Dataset:
+def read_tokens(paths: list[str], length: int, *, seed: int | None) -> tf.data.Dataset:
     """Reads tokenised shards: `{"tokens": [length]}` int32, cut or padded to `length`.
 
     With a seed: endless, the shards in a new order each epoch and 16 of them interleaved. Without: once, in order.
     """
-    files = tf.data.Dataset.from_tensor_slices(sorted(shards))
+    files = tf.data.Dataset.from_tensor_slices(sorted(paths))
     if seed is not None:
-        files = files.shuffle(len(shards), seed=seed, reshuffle_each_iteration=True)
+        files = files.shuffle(len(paths), seed=seed, reshuffle_each_iteration=True)
 
     def tokens(record: tf.Tensor) -> dict[str, tf.Tensor]:
         ids = tf.cast(tf.io.decode_raw(record, tf.uint16)[:length], tf.int32)
