@@ -10,9 +10,11 @@ left over.
 """
 
 import dataclasses
+import gzip
 import hashlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,25 +26,30 @@ from pathlib import Path
 import psutil
 
 from experiments.command_line import Parser, exit_code, natural, positive
+from experiments.protocol import tables
 from experiments.protocol.study import EngineError
 
 Contents = dict[str, str]
 ENDS_WITHIN_SECONDS = 60.0
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
 MARK = "KILLED_BY_BENCHMARK"
+SHARE_OF_THREE = 0.3
+"""Of the rounds of jobs that several may do, those in which three do it at once, and all are killed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
     """A command that writes into a folder, `{folder}` in its arguments.
 
-    `files` are compared at its end; `kept` are those that must not change once they are there.
+    `prepare` makes what it reads, once for all folders. `files` are compared at its end; `kept` are those that must not
+    change once they are there. `several` of them may work on one folder.
     """
 
     arguments: tuple[str, ...]
     files: tuple[str, ...]
     kept: str = ""
     prepare: Callable[[Path], None] = lambda folder: None
+    several: bool = False
 
 
 def _trials(figure: int, workload_panel: str, *settings: str) -> Job:
@@ -60,8 +67,35 @@ def _trials(figure: int, workload_panel: str, *settings: str) -> Job:
     return Job(command, ("**/measurements.jsonl", "**/study.json"), kept="**/result.json")
 
 
-def _smoke_runs(folder: Path) -> None:
-    _complete(Job(("experiments.figure3", "--scale=smoke", "--panel=a", "--runs={folder}/runs"), ()), folder)
+def _runs(folder: Path, figure: int = 3) -> None:
+    _complete(Job((f"experiments.figure{figure}", "--scale=smoke", "--panel=a", "--runs={folder}/runs"), ()), folder)
+
+
+def _tables(folder: Path, figure: int = 3) -> None:
+    _runs(folder, figure)
+    _complete(JOBS["collect"], folder)
+
+
+def _tables_of_figure4(folder: Path) -> None:
+    _tables(folder, figure=4)
+
+
+def _committed(folder: Path) -> None:
+    shutil.copytree(tables.RESULTS / "small", folder / "results" / "small")
+    for drawn in (folder / "results" / "small").glob("figure3*"):
+        drawn.unlink()
+
+
+def _pages(folder: Path, files: int = 6, pages: int = 1_500) -> None:
+    """WET files of pages in English, a gzip member each."""
+    (folder / "wet").mkdir()
+    for number in range(files):
+        members = []
+        for page in range(pages):
+            text = f"This is page {page} of file {number}, which says in plain English that it is one of many.\n"
+            head = f"WARC/1.0\r\nWARC-Type: conversion\r\nWARC-Target-URI: http://{number}/{page}\r\n"
+            members.append(gzip.compress(f"{head}Content-Length: {len(text)}\r\n\r\n{text}\r\n\r\n".encode(), mtime=0))
+        (folder / "wet" / f"{number}.warc.wet.gz").write_bytes(b"".join(members))
 
 
 JOBS = {
@@ -70,14 +104,37 @@ JOBS = {
     "resnet50_imagenet": _trials(3, "d"),
     "ssd_coco": _trials(3, "e"),
     "run": Job(
-        ("experiments.figure3", "--scale=smoke", "--panel=a", "--workers=2", "--runs={folder}/runs"),
+        ("experiments.figure3", "--scale=smoke", "--panel=a", "--workers=2", "--bound=off", "--runs={folder}/runs"),
         ("**/measurements.jsonl", "**/study.json"),
         kept="**/result.json",
+        several=True,
     ),
     "collect": Job(
         ("experiments.collect", "--scale=smoke", "--runs={folder}/runs", "--results={folder}/results"),
         ("results/**/*.csv", "results/**/*.parquet"),
-        prepare=_smoke_runs,
+        prepare=_runs,
+        several=True,
+    ),
+    "analysis": Job(
+        ("analysis.figure3", "--scale=small", "--results={folder}/results"),
+        ("results/small/*",),
+        prepare=_committed,
+        several=True,
+    ),
+    "replicate": Job(
+        ("experiments.replicate", "--scale=smoke", "--trials=6", "--results={folder}/results"),
+        ("results/smoke/*.csv", "results/smoke/*.parquet"),
+        prepare=_tables,
+    ),
+    "wall_clock": Job(
+        ("experiments.wall_clock", "--scale=smoke", "--panel=a", "--reruns=1", "--results={folder}/results"),
+        ("results/smoke/trials.csv", "results/smoke/studies.csv", "results/smoke/*.parquet"),  # seconds differ
+        prepare=_tables_of_figure4,
+    ),
+    "prepare": Job(
+        ("pipelines.sources.crawl", "prepare", "--wet={folder}/wet", "--out={folder}/out"),
+        ("out/*.tfrecord", "out/*.json"),
+        prepare=_pages,
     ),
 }
 
@@ -102,14 +159,16 @@ def killed(name: str, rounds: int, seed: int) -> int:
     """Kills one job so many times, in new folders as often as it gets to its end; prints and counts faults."""
     job, chance = JOBS[name], random.Random(f"{seed}/{name}")
     counts, faults, ends = dict.fromkeys(SIGNALS, 0), 0, 0
-    with tempfile.TemporaryDirectory() as unbroken:
+    with tempfile.TemporaryDirectory() as prepared, tempfile.TemporaryDirectory() as unbroken:
+        job.prepare(Path(prepared))
+        shutil.copytree(prepared, unbroken, dirs_exist_ok=True)
         started = time.monotonic()
-        job.prepare(Path(unbroken))
         _complete(job, Path(unbroken))
         seconds = time.monotonic() - started
         expected = _contents(Path(unbroken), job.files)
         while sum(counts.values()) < rounds:
             with tempfile.TemporaryDirectory() as folder:
+                shutil.copytree(prepared, folder, dirs_exist_ok=True)
                 found = _until_done(job, Path(folder), chance, seconds, counts, rounds)
                 contents = _contents(Path(folder), job.files)
             differing = sorted(path for path in contents.keys() | expected if contents.get(path) != expected.get(path))
@@ -126,14 +185,14 @@ def _until_done(
     job: Job, folder: Path, chance: random.Random, seconds: float, counts: dict[str, int], rounds: int
 ) -> list[str]:
     """Kills the job until it gets to its end, or has been killed often enough and is let; returns the faults."""
-    job.prepare(folder)
     faults: list[str] = []
     done: Contents = {}
     killed = True
     while killed:
         if sum(counts.values()) < rounds:
             sent, moment, everyone = chance.choice(SIGNALS), chance.uniform(0.2, seconds), chance.random() < 0.5
-            killed, found = _round(job, folder, sent, moment, everyone)
+            count = 3 if job.several and chance.random() < SHARE_OF_THREE else 1
+            killed, found = _round(job, folder, sent, moment, everyone, count)
             counts[sent] += killed
             faults += [f"{sent} at {moment:.1f} s: {fault}" for fault in found]
         else:
@@ -155,22 +214,34 @@ def _complete(job: Job, folder: Path) -> None:
         raise EngineError(f"{' '.join(job.arguments)} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
 
 
-def _round(job: Job, folder: Path, sent: str, moment: float, everyone: bool) -> tuple[bool, list[str]]:
-    """Whether the command was still running when it was to be killed, and what was wrong after it was."""
-    environment = os.environ | {MARK: str(folder)}
-    said = folder / "said"
-    faults = []
-    with said.open("w") as out:
-        process = subprocess.Popen(
-            _command(job, folder), env=environment, stdout=out, stderr=out, start_new_session=True
-        )
-        try:
-            process.wait(moment)
-            return False, [] if process.returncode == 0 else [f"ended with {process.returncode}: {_last_line(said)}"]
-        except subprocess.TimeoutExpired:
-            pass
-        number = getattr(signal, sent)
+def _round(job: Job, folder: Path, sent: str, moment: float, everyone: bool, count: int) -> tuple[bool, list[str]]:
+    """Runs so many of a command; whether any was still running when all were to be killed, and what was wrong then."""
+    said = [folder / f"said{number}" for number in range(count)]
+    processes = [_started(job, folder, path) for path in said]
+    deadline = time.monotonic() + moment
+    while time.monotonic() < deadline and any(process.poll() is None for process in processes):
+        time.sleep(0.02)
+    ended = [(process.returncode, path) for process, path in zip(processes, said, strict=True) if process.returncode]
+    faults = [f"ended with {code}: {_last_line(path)}" for code, path in ended]
+    running = [process for process in processes if process.returncode is None]
+    if not running:
+        return False, faults
+    number = getattr(signal, sent)
+    for process in running:
         os.killpg(process.pid, number) if everyone else process.send_signal(number)
+    return True, faults + _faults_left(folder, said, running, sent)
+
+
+def _started(job: Job, folder: Path, said: Path) -> "subprocess.Popen[bytes]":
+    environment = os.environ | {MARK: str(folder)}
+    with said.open("w") as out:
+        return subprocess.Popen(_command(job, folder), env=environment, stdout=out, stderr=out, start_new_session=True)
+
+
+def _faults_left(folder: Path, said: list[Path], killed: "list[subprocess.Popen[bytes]]", sent: str) -> list[str]:
+    """What is wrong once commands were killed."""
+    faults = []
+    for process in killed:
         try:
             process.wait(ENDS_WITHIN_SECONDS)
         except subprocess.TimeoutExpired:
@@ -180,9 +251,9 @@ def _round(job: Job, folder: Path, sent: str, moment: float, everyone: bool) -> 
         for each in left:
             each.kill()
     if sent != "SIGKILL":
-        faults += [f"a traceback: {_last_line(said)}"] if "Traceback" in said.read_text() else []
+        faults += [f"a traceback: {_last_line(path)}" for path in said if "Traceback" in path.read_text()]
         faults += [f"{path} is left" for path in folder.rglob("*.unfinished")]
-    return True, faults
+    return faults
 
 
 def _last_line(path: Path) -> str:

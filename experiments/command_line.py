@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from experiments import timings, workloads
+from experiments.protocol import stopping
 from experiments.protocol.experiment import Experiment
 from experiments.protocol.study import ConfigError, EngineError, LogLine, ResultsError, Stopped, Study
 
@@ -68,12 +69,13 @@ def main(experiment: Experiment, argv: list[str] | None = None) -> int:
 def exit_code(work: Callable[[], None], stopped: str = "stopped") -> int:
     """Does a command's work and returns its exit code; what goes wrong, or `stopped`, is said in one line."""
     try:
-        work()
+        with stopping.on_sigterm(stopping.raise_stopped):
+            work()
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)
         return 130
     except Stopped:
-        print("stopped by SIGTERM; what was trained is kept, the same command goes on from here", file=sys.stderr)
+        print(stopped, file=sys.stderr)
         return 143
     except (ConfigError, EngineError, ResultsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

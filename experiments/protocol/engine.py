@@ -9,11 +9,9 @@ import contextlib
 import functools
 import logging
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from tqdm import tqdm
 
@@ -82,10 +80,10 @@ def run(
         elif engine == "inline":
             bar = stack.enter_context(shown(progress))
             os.environ.update(environment)
-            with _on_sigterm(stopping.ask):
+            with stopping.on_sigterm(stopping.ask):
                 _run_inline(progress, root, checkpoint_seconds, bar)
         else:
-            stack.enter_context(_on_sigterm(_raise_stopped))
+            stack.enter_context(stopping.on_sigterm(stopping.raise_stopped))
             environments = worker.environments(scale, workers or cluster.default_workers(scale))
             client = stack.enter_context(cluster.connected(scheduler, environments))
             bar = stack.enter_context(shown(progress))
@@ -94,23 +92,6 @@ def run(
         first = next(iter(progress.failed.values()))
         raise EngineError(f"{len(progress.failed)} trials failed, the others are kept; the first: {first}")
     return progress
-
-
-@contextlib.contextmanager
-def _on_sigterm(react: Callable[[], None]) -> Iterator[None]:
-    """Calls `react` on SIGTERM, where signals can be heard: in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: react())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _raise_stopped() -> NoReturn:
-    raise Stopped
 
 
 def _run_inline(

@@ -3,7 +3,13 @@
 Imports neither JAX nor TensorFlow, so a worker hears the notice before it has loaded them.
 """
 
+import contextlib
+import signal
 import threading
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+from experiments.protocol.study import Stopped
 
 _asked = threading.Event()
 
@@ -21,3 +27,21 @@ def asked() -> bool:
 def forget() -> None:
     """Lets trials begin again."""
     _asked.clear()
+
+
+@contextlib.contextmanager
+def on_sigterm(react: Callable[[], object]) -> Iterator[None]:
+    """Calls `react` on SIGTERM meanwhile, where signals can be heard: in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: react())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def raise_stopped() -> NoReturn:
+    """Ends what the main thread does, so that what it began is cleaned up."""
+    raise Stopped

@@ -11,6 +11,7 @@ REMEMBERED_LINES line hashes.
 import argparse
 import hashlib
 import json
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -173,7 +174,7 @@ def example(**texts: str) -> bytes:
         name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[text.encode("utf-8")]))
         for name, text in texts.items()
     }
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
 
 
 def prepare(wet: Path, out: Path) -> Counter[str]:
@@ -192,7 +193,11 @@ def prepare(wet: Path, out: Path) -> Counter[str]:
             total = sum(file.stat().st_size for file in todo)
             with tqdm(total=total, desc="preparing", unit="B", unit_scale=True) as bar:
                 for file in todo:
-                    prepare_file(file, out, bar.update)
+                    try:
+                        prepare_file(file, out, bar.update)
+                    finally:
+                        for unfinished in out.glob("*.unfinished"):
+                            unfinished.unlink()
     except Timeout as error:
         raise BadInput(f"another process is preparing files into {out}") from error
     return sum((read_counts(out, file.name) for file in files), Counter())
@@ -252,4 +257,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same clean end
     sys.exit(main(sys.argv[1:]))

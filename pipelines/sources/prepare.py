@@ -9,6 +9,7 @@ was as far as archives were downloaded.
 """
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -77,4 +78,5 @@ def _first_line(error: Exception) -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same clean end
     sys.exit(main())

@@ -15,6 +15,7 @@ from experiments.protocol import store, training, trial
 from experiments.protocol.model import CompiledModel
 from experiments.protocol.study import ConfigError, EngineError, make_study
 from experiments.protocol.training import Training, learning_rate
+from pipelines import shards
 from pipelines.sources import registry
 
 POINT = {"learning_rate": 0.1, "momentum": 0.9}
@@ -174,9 +175,7 @@ def test_a_damaged_image_that_ends_a_trial_is_named(tmp_path, damage):
     path = sorted(tmp_path.rglob("*train*.tfrecord"))[0]
     records = [tf.train.Example.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(path))]
     records[1].features.feature["image"].bytes_list.value[0] = damage
-    with tf.io.TFRecordWriter(str(path)) as out:
-        for record in records:
-            out.write(record.SerializeToString())
+    shards.write([record.SerializeToString() for record in records], path)
     named = re.escape(f"{path}__1: unreadable image") + ".*corrupt=skip"
     with pytest.raises(EngineError, match=named), training.pipeline_errors(study):
         train(study, {d.name: d.low for d in study.space})
