@@ -12,6 +12,7 @@ from experiments import timings, workloads
 from experiments.protocol import stopping
 from experiments.protocol.experiment import Experiment
 from experiments.protocol.study import ConfigError, EngineError, LogLine, ResultsError, Stopped, Study
+from pipelines import service
 
 
 class Parser(argparse.ArgumentParser):
@@ -107,6 +108,7 @@ def _parse(
         help="with --engine=inline, of several processes that train each trial together: auto, where JAX finds them; "
         "else ADDRESS:PORT,COUNT,NUMBER of the first, of all, of this one",
     )
+    add_data_service(parser)
     parser.add_argument(
         "--checkpoint-seconds",
         type=positive_float,
@@ -136,7 +138,30 @@ def _parse(
         parser.error("--engine=inline trains in this process; leave out --scheduler and --workers")
     if flags.distributed and flags.engine != "inline":
         parser.error("--distributed needs --engine=inline: all its processes train the same trial")
+    if flags.data_service and flags.scheduler:
+        parser.error("--data-service is a flag of the scheduler's workers, python -m experiments.worker")
     return flags, overrides
+
+
+def add_data_service(parser: Parser) -> None:
+    """The flag of commands whose processes train."""
+    parser.add_argument(
+        "--data-service",
+        type=services,
+        metavar="HOST:PORT[,HOST:PORT...]",
+        help="machines that run the stages before the echo point, each `python -m pipelines.service`; with several, "
+        "--config.input_parts is at least as many",
+    )
+
+
+def services(text: str) -> str:
+    """A flag's value, input services separated by commas."""
+    for name in text.split(","):
+        try:
+            service.address(name)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def folder(text: str) -> Path:
@@ -287,6 +312,7 @@ def _in_words(line: LogLine, budget_steps: int) -> str:
 def _run(studies: Sequence[Study], flags: argparse.Namespace) -> None:
     from experiments.protocol import engine
 
+    service.use(flags.data_service)
     engine.run(
         studies,
         root=flags.runs,

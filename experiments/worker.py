@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments import workloads
-from experiments.command_line import Parser, exit_code, positive
+from experiments.command_line import Parser, add_data_service, exit_code, positive
 from experiments.protocol import accelerators, cluster, worker
 from experiments.protocol.study import EngineError
+from pipelines import service
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--death-timeout", type=positive, default=60, metavar="SECONDS", help="give up without a scheduler; default 60"
     )
+    add_data_service(parser)
     # Job systems that start Dask's own workers pass these; a worker has one thread, and its memory is the job's.
     for flag in ("--nthreads", "--memory-limit", "--local-directory"):
         parser.add_argument(flag, help=argparse.SUPPRESS)
@@ -48,6 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     name = flags.name or f"{socket.gethostname()}-{os.getpid()}"
 
     def work() -> None:
+        service.use(flags.data_service)
         address = _awaited_address(flags.scheduler, flags.death_timeout)
         asyncio.run(_serve(address, environments, name, flags.death_timeout))
 

@@ -91,19 +91,19 @@ class Checkpoints:
         self._opened.save(progress.updates, args=ocp.args.Composite(**items))
         self._saved = time.monotonic()
 
-    def restore(self, state: Any, pipeline: Iterator[Any]) -> tuple[Any, Progress, bool] | None:
+    def restore(self, state: Any, pipeline: Iterator[Any] | None) -> tuple[Any, Progress, bool] | None:
         """The state, how far the trial had come, and whether the pipeline's position was put back; None if nothing is.
 
         Args:
           state: shapes, types and shardings of what is restored.
-          pipeline: an iterator at its start, put where it was.
+          pipeline: an iterator at its start, put where it was; None for one that cannot be.
         """
         for folder in self._newest_first():
             try:
                 _check_digests(folder)
-                with_pipeline = (folder / "pipeline").is_dir()
+                with_pipeline = pipeline is not None and (folder / "pipeline").is_dir()
                 items = {"state": ocp.args.StandardRestore(state), "progress": ocp.args.JsonRestore()}
-                if with_pipeline:
+                if pipeline is not None and with_pipeline:
                     items["pipeline"] = _Pipeline(pipeline)
                 with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
                     found = reader.restore(folder, args=ocp.args.Composite(**items))

@@ -17,12 +17,16 @@ import tensorflow as tf
 
 from experiments.protocol.model import Batch, CompiledModel
 from experiments.protocol.study import PROGRAM, ConfigError, EngineError, Study
+from pipelines import service
 from pipelines.echoing.tfdata import datasets, stages, timing
 from pipelines.echoing.tfdata.loader import Pipeline
 from pipelines.sources import registry, slow
 from pipelines.sources.source import UNREADABLE, Source
 
 tf.config.set_visible_devices([], "GPU")  # the host's pipeline must not claim the memory that JAX trains in
+
+NO_GLOBAL_SEED = 87654321
+"""What TensorFlow takes for its global seed where nobody has set one: its shuffles depend on that beside their own."""
 
 
 @functools.lru_cache(maxsize=4)
@@ -47,7 +51,7 @@ class Training:
     `model` is compiled, and `validation` its validation batches, both shared by all trainings of a process and setting.
     `seed` is the pipeline's; `augment` is the stage that augments examples, if its source does; `state` is what updates
     have changed, None before the first; `examples_read` is how many examples its source gave to make the batches that
-    were put on the devices.
+    were put on the devices. `services` are those whose machines run the stages before the echo point.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Training:
         Raises:
           ConfigError: the model or the source rejects its settings.
         """
+        tf.random.set_seed(NO_GLOBAL_SEED)
         self._study = study
         self._point = point or {dimension.name: dimension.low for dimension in study.space}
         self._trial = search, index
@@ -88,6 +93,7 @@ class Training:
         )
         self.stages = timing.overlapping(settings) if overlap else settings
         self._parts = study.config["input_parts"]
+        self.services = service.named()
         self._check_parts(overlap)
         self.reseed()
         self.restart()
@@ -108,6 +114,11 @@ class Training:
             raise ConfigError(
                 "config.input_parts must be 1 where a run is timed, and for echoing batches by a fraction, which each "
                 "part would draw for itself"
+            )
+        if len(self.services) > parts:
+            raise ConfigError(
+                f"{len(self.services)} input services share out the parts of the input, and config.input_parts is "
+                f"{parts}; results depend on it"
             )
 
     def restart(self) -> None:
@@ -149,7 +160,7 @@ class Training:
     def own_batches(self) -> tf.data.Dataset:
         """What this process puts on its devices: batches of all its examples, or its parts of them."""
         if self._parts == 1:
-            return self.batches(self.examples)
+            return self._made(self.examples, self.stages, self.seed)
         each = self._parts // jax.process_count()
         first = each * jax.process_index()
         own = tuple(self._part(number) for number in range(first, first + each))
@@ -168,7 +179,18 @@ class Training:
             shuffle_buffer=-(-self.stages.shuffle_buffer // self._parts),
         )
         examples = stages.numbered(self._source.training(seed, number, self._parts), number, self._parts)
-        return stages.build(examples, settings, seed=seed, augment=self._source.augment)
+        return self._made(examples, settings, seed, number)
+
+    def _made(self, examples: tf.data.Dataset, settings: stages.Stages, seed: int, part: int = 0) -> tf.data.Dataset:
+        """Batches of these examples; the stages before the echo point run at the part's service, if there is one."""
+        if not self.services:
+            return stages.build(examples, settings, seed=seed, augment=self._source.augment)
+        if settings.variant == "baseline":  # all its stages can run there: those that make batches which are used once
+            settings = dataclasses.replace(settings, variant="batch")
+        upstream, downstream = stages.split(settings, seed=seed, augment=stages.in_chunks(self._source.augment, seed))
+        together = 1 if settings.variant == "batch" else stages.AUGMENT_CHUNK
+        name = self.services[part % len(self.services)]
+        return downstream(service.elsewhere(upstream(examples), name, together))
 
     def abstract_state(self) -> Any:
         """Shapes, types and shardings of the state."""
@@ -267,6 +289,8 @@ def pipeline_errors(study: Study) -> Iterator[None]:
     """
     try:
         yield
+    except service.ServiceLost as error:
+        raise EngineError(f"{study.name}: {error}; finished trials are kept") from None
     except tf.errors.OpError as error:
         words = _damage(study, error) or datasets.in_one_line(error)
         raise EngineError(f"{study.name}: the input pipeline failed: {words}; finished trials are kept") from None

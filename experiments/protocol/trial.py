@@ -8,8 +8,10 @@ import jax
 
 from experiments.protocol import hosts
 from experiments.protocol.checkpoint import PIPELINE_BYTES, Checkpoints, Progress
+from experiments.protocol.model import Batch
 from experiments.protocol.study import LogLine, Measurement, Status, Stopped, Study, TrialResult
 from experiments.protocol.training import Training
+from pipelines import service
 
 LOG_SECONDS = 10.0
 
@@ -86,21 +88,26 @@ class _Run:
     ) -> None:
         self.training, self._study, self._checkpoints, self._log = training, study, checkpoints, log
         self._started = time.monotonic()
-        self._batches = training.own_batches().as_numpy_iterator()
+        self._batches = self._pipeline()
         self.progress = Progress()
         self._pending: jax.Array | None = None
         self._reported: tuple[int, float] | None = None
         if checkpoints is None or not hosts.agreed([checkpoints.exist()])[0]:
             return
-        if (found := checkpoints.restore(training.abstract_state(), self._batches)) is not None:
+        pipeline = None if training.services else self._batches
+        if (found := checkpoints.restore(training.abstract_state(), pipeline)) is not None:
             state, self.progress, in_place = found
             read_before = 0
             if not in_place:
                 read_before = self.progress.examples_read
                 self.progress.refilled_after.append(self.progress.updates)
                 training.reseed("refilled after", self.progress.updates)
-                self._batches = training.own_batches().as_numpy_iterator()
+                self._batches = self._pipeline()
             training.resume(state, self.progress.updates, self.progress.examples_read, read_before=read_before)
+
+    def _pipeline(self) -> Iterator[Batch]:
+        batches = self.training.own_batches().as_numpy_iterator()
+        return service.watched(batches, self.training.services) if self.training.services else batches
 
     def result(self, status: Status, step: int) -> TrialResult:
         """What the trial's result is if it ends now."""
@@ -178,7 +185,8 @@ class _Run:
     def _save(self, checkpoints: Checkpoints, step: int) -> None:
         self._check(step)
         self._note()
-        pipeline = self._batches if self.training.pipeline_bytes() <= PIPELINE_BYTES else None
+        fits = not self.training.services and self.training.pipeline_bytes() <= PIPELINE_BYTES
+        pipeline = self._batches if fits else None
         checkpoints.save(self.training.state, pipeline, self.progress)
 
 

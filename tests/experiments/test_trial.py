@@ -92,6 +92,12 @@ def test_same_trial_gives_the_same_numbers(variant, factor):
     assert train(study, search=1)[1] != a
 
 
+def test_a_global_seed_that_a_process_has_set_changes_nothing():
+    alone = train(tiny())
+    tf.random.set_seed(3)
+    assert train(tiny())[1] == alone[1]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("nesterov", [True, False])
 def test_update_is_the_textbooks_momentum(nesterov):
