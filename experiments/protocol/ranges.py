@@ -152,6 +152,7 @@ RANGES: Mapping[str, Range] = {
     "model.layers": whole(1, 1_000),
     "model.stem": one_of("small", "imagenet"),
     "searches": whole(1, 10_000),
+    "seed": whole(0),
     "seconds_per_update": number(0, math.inf, above=True, optional=True),
     "shuffle_buffer": whole(0),
     "target": number(-math.inf, math.inf),

@@ -10,6 +10,7 @@ bounded only by trials of lower index. So a search gives the same table on one w
 number of interruptions.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,17 +25,28 @@ DRAWS_PER_TRIAL = 5
 def point(study: Study, search: int, index: int) -> dict[str, float]:
     """Trial `index` of a search: metaparameters from a scrambled Halton sequence, one sequence a search."""
     sequence = qmc.Halton(len(study.space), scramble=True, rng=study.seed("points", search))
-    unit = sequence.fast_forward(index).random(1)[0]
-    return {dimension.name: _value(dimension, float(u)) for dimension, u in zip(study.space, unit, strict=True)}
+    places = sequence.fast_forward(index).random(1)[0]
+    return {dimension.name: value(dimension, float(at)) for dimension, at in zip(study.space, places, strict=True)}
 
 
-def _value(dimension: Dimension, unit: float) -> float:
+def value(dimension: Dimension, unit: float) -> float:
+    """The value at a place between a dimension's low, 0, and its high, 1, on its scale."""
     low, high = dimension.low, dimension.high
     if dimension.scale == "log":
         return low * (high / low) ** unit
     if dimension.scale == "reverse_log":
         return 1 - (1 - high) * ((1 - low) / (1 - high)) ** (1 - unit)
     return low + (high - low) * unit
+
+
+def unit(dimension: Dimension, value: float) -> float:
+    """The place of a value: what `value` is of."""
+    low, high = dimension.low, dimension.high
+    if dimension.scale == "log":
+        return math.log(value / low) / math.log(high / low)
+    if dimension.scale == "reverse_log":
+        return 1 - math.log((1 - value) / (1 - high)) / math.log((1 - low) / (1 - high))
+    return (value - low) / (high - low)
 
 
 def bound_steps(study: Study, lower_indexed: Iterable[TrialResult]) -> int | None:

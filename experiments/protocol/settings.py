@@ -1,6 +1,8 @@
 """What the workloads' configurations share: the settings that each has, budgets, and the scales of a search space."""
 
+import csv
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -15,6 +17,15 @@ SCALE_OF = {
     "second_drop": "linear",
 }
 
+SPACES = Path(__file__).parent.parent / "workloads" / "spaces"
+"""Tables of search spaces, one a scale, as `experiments.place` writes them."""
+
+
+def placed(scale: str) -> list[dict[str, str]]:
+    """The table of a scale's search spaces, a row a setting and dimension; empty where none was placed."""
+    path = SPACES / f"{scale}.csv"
+    return list(csv.DictReader(path.open(encoding="utf-8", newline=""))) if path.exists() else []
+
 
 def make(
     workload: str, scale: str, scales: Mapping[str, Callable[[ConfigDict], None]], /, *, metric: str, goal: str
@@ -24,7 +35,8 @@ def make(
     Two of them trade time for memory and change an update by rounding only: `rematerialise` makes the inside of each
     block anew for the backward pass; `gradient_accumulation` is the number of parts, of whole virtual batches, that a
     batch is worked on in. `input_parts` cuts the training set, the shuffle buffer and each batch, so that as many
-    processes or fewer can each read their own; numbers depend on it, and not on how many processes there are.
+    processes or fewer can each read their own; numbers depend on it, and not on how many processes there are. `seed`
+    moves all seeds: those of points, initialisation and pipeline.
     """
     c = ConfigDict({"workload": workload, "scale": scale, "metric": metric, "goal": goal, **LATER_DEFAULTS})
     c.searches = 5

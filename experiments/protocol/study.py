@@ -19,6 +19,7 @@ LATER_DEFAULTS = {
     "rematerialise": False,
     "gradient_accumulation": 1,
     "input_parts": 1,
+    "seed": 0,
 }
 """Settings that are younger than the first results, with what those had: left out of a study's hash at this value."""
 
@@ -120,8 +121,9 @@ class Study:
         return sgd_steps * self.batch_size / self.echo_factor
 
     def seed(self, *purpose: object) -> int:
-        """A 31-bit seed, its own for each purpose, search and trial: a pure function of the study's setting."""
-        words = (self.scale, self.workload, self.setting, *purpose)
+        """A 31-bit seed, its own for each purpose, search and trial: a function of the study's setting and `seed`."""
+        own = (self.config["seed"],) if self.config["seed"] else ()
+        words = (*own, self.scale, self.workload, self.setting, *purpose)
         return int.from_bytes(hashlib.sha256("/".join(map(str, words)).encode()).digest()[:4], "big") >> 1
 
     def reaches_target(self, value: float) -> bool:

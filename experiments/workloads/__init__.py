@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from experiments.protocol import ranges
+from experiments.protocol import ranges, settings
 from experiments.protocol.experiment import Workload
 from experiments.protocol.study import ConfigError, Dimension, at_setting
 
@@ -49,6 +49,7 @@ def load(name: str, scale: str, overrides: Mapping[str, str] | None = None) -> C
       ConfigError: an unknown key, or a value of the wrong type or out of range; the message names the key.
     """
     config = WORKLOADS[name].config(scale)
+    _place(config, name, scale)
     config.lock()
     for key, text in (overrides or {}).items():
         _override(config, name, key, text)
@@ -58,14 +59,25 @@ def load(name: str, scale: str, overrides: Mapping[str, str] | None = None) -> C
     return config
 
 
+def _place(config: ConfigDict, name: str, scale: str) -> None:
+    """Has each setting the search space that was placed for it."""
+    changes = config.at.to_dict() if "at" in config else {}
+    for row in settings.placed(scale):
+        if row["workload"] == name:
+            space = changes.setdefault(row["setting"], {}).setdefault("search_space", {})
+            space[row["dimension"]] = {"low": float(row["low"]), "high": float(row["high"])}
+    if changes:
+        config.at = changes
+
+
 def check(config: ConfigDict) -> None:
     """Raises ConfigError, naming the key, if a setting is out of range."""
     for key in _keys(config):
         if key.split(".")[0] not in ("at", "search_space"):
             value = _group(config, key)[key.rpartition(".")[2]]
             ranges.of(key, value).check(key, value)
-    for name, settings in config.search_space.items():
-        Dimension(name, **settings)
+    for name, dimension in config.search_space.items():
+        Dimension(name, **dimension)
 
 
 def _override(config: ConfigDict, name: str, key: str, text: str) -> None:
