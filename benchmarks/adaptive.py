@@ -9,9 +9,13 @@ the pipelines' own work runs on the cores.
 import sys
 import time
 
+from experiments.command_line import Parser, exit_code
+
+if __name__ == "__main__":
+    Parser(__doc__).parse_args()  # before TensorFlow is imported, which takes seconds
+
 import tensorflow as tf
 
-from experiments.command_line import Parser, exit_code
 from pipelines.echoing.tfdata.adaptive import AdaptiveEcho
 from pipelines.echoing.tfdata.runs import drive
 from pipelines.sources.slow import Storage, slow
@@ -35,7 +39,6 @@ def source(ratio: float, stalls: bool) -> tf.data.Dataset:
 
 def main() -> None:
     """Prints the table."""
-    Parser(__doc__).parse_args()
     print(f"{'source':24}{'echo':>10}{'seconds':>9}{'waiting':>9}{'factor':>8}{'fresh':>7}{'echoed':>8}")
     for name, ratio, stalls in (
         ("R = 0.5", 0.5, False),

@@ -6,7 +6,6 @@ A generated page has lines of the bundled public-domain text, a number in each, 
 five is not English. Speed is of one process, in MB of text, the unpacked WET.
 """
 
-import argparse
 import gzip
 import itertools
 import os
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pipelines.command_line import Parser
 from pipelines.sources import bundled, crawl, wet
 
 FILE_BYTES = 100_000_000
@@ -100,7 +100,7 @@ def prepare(folder: Path, out: Path) -> tuple[float, float, float]:
 
 def main(argv: list[str]) -> None:
     """Command line; prints all of it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--files", type=int, default=5, help="files of 100 MB of text in the larger input")
     flags = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:

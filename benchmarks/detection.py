@@ -14,6 +14,8 @@ from experiments.command_line import Parser, exit_code
 from experiments.protocol import worker
 from experiments.protocol.study import make_study
 
+if __name__ == "__main__":
+    Parser(__doc__).parse_args()  # before TensorFlow is imported, which takes seconds
 os.environ.update(worker.environment("small"))
 
 from benchmarks.timing import ratio, seconds_in_turn
@@ -23,7 +25,6 @@ from experiments.protocol.training import Training
 
 def main() -> None:
     """Prints the comparison."""
-    Parser(__doc__).parse_args()
     study = make_study(workloads.load("ssd_coco", "small"), "baseline", 1)
     training = Training(study)
     batches = training.batches(training.examples).as_numpy_iterator()

@@ -15,6 +15,8 @@ from statistics import median
 from experiments.command_line import Parser, exit_code
 from experiments.protocol import worker
 
+if __name__ == "__main__":
+    Parser(__doc__).parse_args()  # before TensorFlow is imported, which takes seconds
 os.environ.update(worker.environment("small"))
 if hasattr(os, "sched_setaffinity"):  # before TensorFlow makes its threads
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -72,7 +74,6 @@ def jpegs() -> tf.data.Dataset:
 
 def main() -> None:
     """Prints both tables."""
-    Parser(__doc__).parse_args()
     for threads in THREADS:
         print(f"{threads:4} sleeping decoders: {sleeping_rate(threads):.2f} of the ideal images a second")
     augment = images.random_resized_crop(224, smallest_area=0.08, colour_strength=0.4)

@@ -19,6 +19,8 @@ from experiments.command_line import Parser, exit_code
 from experiments.protocol import worker
 from experiments.protocol.study import make_study
 
+if __name__ == "__main__":
+    Parser(__doc__).parse_args()  # before TensorFlow is imported, which takes seconds
 os.environ.update(worker.environment("small"))
 
 import numpy as np
@@ -89,7 +91,6 @@ def paper_shapes(workload: str) -> None:
 
 def main() -> None:
     """Prints all of it."""
-    Parser(__doc__).parse_args()
     for workload in ("resnet32_cifar10", "resnet50_imagenet"):
         stage_rates(workload)
     full_size_rates()

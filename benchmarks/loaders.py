@@ -8,7 +8,6 @@ echoing (median of the rounds), and the memory that is taken beyond the imports.
 own, all in turn in every round. reuseloader keeps items on disk and repeats them an epoch later.
 """
 
-import argparse
 import importlib.util
 import itertools
 import json
@@ -26,6 +25,7 @@ import numpy as np
 
 from benchmarks.timing import ratio
 from experiments.command_line import exit_code
+from pipelines.command_line import Parser
 
 E, BATCH = 4, 32
 SIZES: dict[str, np.ndarray] = {
@@ -204,7 +204,7 @@ def cells(form: str, results: dict[str, list[dict[str, float]]]) -> list[str]:
 
 def main() -> None:
     """Times everything that is installed and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--form", choices=FORMS, help="time this one alone, in this process")

@@ -21,7 +21,6 @@ import pandas as pd
 from benchmarks.command_line import echoed_study
 from experiments.command_line import exit_code
 from experiments.protocol.study import Study
-from pipelines.sources.source import Source
 
 RATIO = 6.0
 MACHINES = (1, 2, 4)
@@ -32,7 +31,7 @@ FILL_UPDATES = 120
 TIMED_UPDATES = 120
 
 
-def throttled(inner: Mapping[str, Any], examples_per_second: float) -> Source:
+def throttled(inner: Mapping[str, Any], examples_per_second: float) -> Any:
     """A source that gives no more than so many examples a second, of each part that is read."""
     from pipelines.sources import registry, slow
 

@@ -6,26 +6,17 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from experiments import timings, workloads
 from experiments.protocol import stopping
 from experiments.protocol.experiment import Experiment
 from experiments.protocol.study import ConfigError, EngineError, LogLine, ResultsError, Stopped, Study
-from pipelines import service
+from pipelines import command_line, service
 
 
-class Parser(argparse.ArgumentParser):
-    """Shows a module's docstring as it is written, takes no abbreviated flags, tells an error in one line."""
-
-    def __init__(self, description: str | None) -> None:
-        super().__init__(
-            description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-        )
-
-    def error(self, message: str) -> NoReturn:
-        """Exits with 2."""
-        self.exit(2, f"error: {message} (--help lists the flags)\n")
+class Parser(command_line.Parser):
+    """Of a command that may change settings of a workload."""
 
     def parse_with_overrides(self, argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, str]]:
         """The flags, and what --config.KEY=VALUE changes of a workload's configuration, as typed, by key."""

@@ -9,7 +9,6 @@ the input. Files are read there, under the same paths, and sources that run Pyth
 cannot be. It runs whatever a client sends it, without asking who that is: docs/security.md.
 """
 
-import argparse
 import contextlib
 import os
 import queue
@@ -21,6 +20,8 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
+
+from pipelines.command_line import Parser
 
 GREETING = b"data-echoing input service\n"
 SIGN_SECONDS = 5.0
@@ -221,7 +222,7 @@ def serve(name: str) -> list[Any]:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--address", metavar="HOST:PORT", required=True, help="how trainers reach this machine")
     flags = parser.parse_args(argv)
     try:

@@ -130,7 +130,7 @@ def check(rows: pd.DataFrame, name: str, path: Path) -> pd.DataFrame:
       ResultsError: a column is missing, a row stands twice, a status is unknown or a number is none; the message
         names the file and the first of the rows.
     """
-    remedy = f"restore it with `git checkout {path}`, or remove it and collect it again"
+    remedy = "restore it (`git checkout`, if it is committed), or remove it and collect it again"
     if missing := [column for column in COLUMNS[name] if column not in rows]:
         raise ResultsError(f"{path} has no column {', '.join(missing)}; {remedy}")
     for column in COLUMNS[name]:

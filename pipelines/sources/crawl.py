@@ -8,7 +8,6 @@ prepare a part of the crawl. Memory does not grow with the input: one page is he
 REMEMBERED_LINES line hashes.
 """
 
-import argparse
 import hashlib
 import json
 import signal
@@ -24,6 +23,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from pipelines import shards
+from pipelines.command_line import Parser
 from pipelines.sources.presence import DatasetMissing
 from pipelines.sources.wet import BadMember, Page, members, read_pages
 
@@ -237,9 +237,7 @@ class PageReader:
 
 def main(argv: list[str]) -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(__doc__)
     parser.add_argument("command", choices=["prepare"])
     parser.add_argument("--wet", type=Path, required=True, metavar="DIR", help="folder of *.warc.wet.gz files")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the prepared pages")

@@ -8,18 +8,17 @@ ImageNet may not be downloaded for you: its archives go into DIR/downloads/manua
 was as far as archives were downloaded.
 """
 
-import argparse
 import signal
 import sys
 from pathlib import Path
 from typing import Any
 
+from pipelines.command_line import Parser
+
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(__doc__)
     parser.add_argument("name", help="as TensorFlow Datasets calls it, e.g. cifar10 or coco/2017")
     parser.add_argument("--data-dir", type=Path, default=Path("~/tensorflow_datasets"), metavar="DIR")
     flags = parser.parse_args(argv)

@@ -15,7 +15,7 @@ import argparse
 import runpy
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from .advise import Advice, advise, confirm
 from .loaders import Loader, NotALoader
@@ -27,9 +27,14 @@ class BadConfig(ValueError):
     """The file given does not define a loader and a step."""
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message} (--help lists the flags)\n")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"python -m {__package__}",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

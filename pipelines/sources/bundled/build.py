@@ -11,7 +11,6 @@ SHA256SUMS beside this file (of the content, not of its compressed form, which d
 zlib).
 """
 
-import argparse
 import gzip
 import hashlib
 import io
@@ -32,6 +31,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pipelines.command_line import Parser
 from pipelines.sources.bundled import HERE, expected_hash, hash_arrays
 
 TRAINING_IMAGES, TEST_IMAGES = 10_000, 2_000
@@ -187,7 +187,7 @@ def build(name: str, archives: list[Path]) -> None:
 
 def main(argv: list[str]) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("bundle", choices=BUNDLES)
     parser.add_argument(
         "--package", type=Path, action="append", help="an archive that is already here; in the order of BUNDLES"
