@@ -12,7 +12,7 @@ from experiments import timings, workloads
 from experiments.protocol import stopping
 from experiments.protocol.experiment import Experiment
 from experiments.protocol.study import ConfigError, EngineError, LogLine, ResultsError, Stopped, Study
-from pipelines import command_line, service
+from pipelines import command_line, interrupts, service
 
 
 class Parser(command_line.Parser):
@@ -72,6 +72,8 @@ def exit_code(work: Callable[[], None], stopped: str = "stopped") -> int:
     except (ConfigError, EngineError, ResultsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    finally:
+        interrupts.at_the_end()
     return 0
 
 

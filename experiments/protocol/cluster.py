@@ -42,7 +42,7 @@ def run_trials(
       EngineError: workers keep dying, or the scheduler went away.
       Stopped: the run was asked to stop; its own workers have saved their trials.
     """
-    from distributed import as_completed, wait
+    from distributed import as_completed
 
     def run_task(root: Path, study: str, *numbers: Any) -> Any:
         """Sent by its code, with plain values, since the scheduler unpickles it and need not have the suite."""
@@ -75,10 +75,16 @@ def run_trials(
             submit()
     except Stopped:
         if stops_workers:
-            client.run(stopping.ask, on_error="ignore")
-            with contextlib.suppress(TimeoutError):
-                wait(list(running), timeout=STOP_SECONDS)
+            deadline = time.monotonic() + STOP_SECONDS
+            while any(_ask(client)) and time.monotonic() < deadline:
+                time.sleep(0.2)
         raise
+
+
+def _ask(client: Any) -> list[bool]:
+    """Asks the workers that there are to stop; which of them have a trial that is saving itself."""
+    answers = client.run(stopping.ask, on_error="ignore")
+    return [answer is True for answer in answers.values()]
 
 
 def _take(progress: Progress, task: Task, future: Any) -> None:

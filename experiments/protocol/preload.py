@@ -17,18 +17,17 @@ def dask_setup(worker: Any) -> None:
         return
 
     def leave() -> None:
-        stopping.ask()
         worker.loop.add_callback_from_signal(_leave, worker)
 
     signal.signal(signal.SIGTERM, lambda *_: leave())
 
 
 async def _leave(worker: Any) -> None:
-    """Takes no more trials, waits for the one that is saving itself, and has the nanny close both."""
+    """Takes no more trials, waits for the one that is saving itself, if any, and has the nanny close both."""
     from distributed.core import Status
 
     worker.status = Status.closing_gracefully
-    while worker.state.executing_count:
+    while stopping.ask() and worker.state.executing_count:
         await asyncio.sleep(POLL_SECONDS)
     with contextlib.suppress(OSError):  # the connection ends with this process
         await worker.rpc(worker.nanny).terminate(reason="SIGTERM")

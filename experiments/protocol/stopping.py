@@ -12,11 +12,21 @@ from typing import NoReturn
 from experiments.protocol.study import Stopped
 
 _asked = threading.Event()
+_training = threading.Event()
 
 
-def ask() -> None:
-    """Asks every trial of this process to stop; none begins after that."""
+def ask() -> bool:
+    """Asks every trial of this process to stop; none begins after that. Whether one has anything to save."""
     _asked.set()
+    return _training.is_set()
+
+
+def training(now: bool) -> None:
+    """Says whether a trial of this process takes updates, which it saves when it is asked to stop.
+
+    Before that it imports, reads and compiles, which takes long, cannot be interrupted and leaves nothing to save.
+    """
+    _training.set() if now else _training.clear()
 
 
 def asked() -> bool:

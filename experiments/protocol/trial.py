@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import jax
 
-from experiments.protocol import hosts
+from experiments.protocol import hosts, stopping
 from experiments.protocol.checkpoint import PIPELINE_BYTES, Checkpoints, Progress
 from experiments.protocol.model import Batch
 from experiments.protocol.study import LogLine, Measurement, Status, Stopped, Study, TrialResult
@@ -77,6 +77,7 @@ def run(
     finally:
         if checkpoints is not None:
             checkpoints.finish()
+        stopping.training(False)
     return run.result("complete", step)
 
 
@@ -134,6 +135,7 @@ class _Run:
         """
         for step in range(self.progress.updates + 1, self._study.budget_steps + 1):
             loss = self.training.update(next(self._batches))
+            stopping.training(True)
             self._check(step - 1)
             self._pending = loss
             evaluates = step % self._study.config["eval_every_steps"] == 0 or step == self._study.budget_steps
