@@ -71,6 +71,8 @@ def run_trials(
         for future in completed:
             task = running.pop(future)
             _take(progress, task, future)
+            if stopping.asked():  # while it was taken in, where it looks as if the trial had been
+                raise Stopped
             show(bar, progress, task)
             submit()
     except Stopped:

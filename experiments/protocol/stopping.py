@@ -54,4 +54,5 @@ def on_sigterm(react: Callable[[], object]) -> Iterator[None]:
 
 def raise_stopped() -> NoReturn:
     """Ends what the main thread does, so that what it began is cleaned up."""
+    _asked.set()
     raise Stopped

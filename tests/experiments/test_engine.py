@@ -30,7 +30,7 @@ SETTINGS = OVERRIDES | {
 }
 
 
-def start(runs, workers=2):
+def start(runs, workers=2, new_group=False):
     command = [
         sys.executable,
         "-m",
@@ -43,7 +43,9 @@ def start(runs, workers=2):
     command += [f"--config.{key}={value}" for key, value in SETTINGS.items()]
     # A program that a script started in the background ignores interrupts, and so would its children.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=new_group
+    )
 
 
 def results(runs):
@@ -105,6 +107,18 @@ def test_kills_damage_and_company_change_nothing(tmp_path):
     engine.run(figure3.studies(config), root=whole, engine="inline")
     for ours, unbroken in zip(table(runs, tmp_path / "a"), table(whole, tmp_path / "b"), strict=True):
         pd.testing.assert_frame_equal(ours, unbroken)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_a_stop_of_all_its_processes_at_once_does_not_wait_for_workers_that_are_gone(tmp_path):
+    process = start(tmp_path, new_group=True)
+    wait_for_results(tmp_path, 1, process)
+    os.killpg(process.pid, signal.SIGTERM)
+    said = process.communicate(timeout=40)[0]
+    assert process.returncode == 143
+    assert "the same command goes on from here" in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.slow
