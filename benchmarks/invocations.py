@@ -146,13 +146,13 @@ BAD = (
     "pipelines.echoing.advice",
     "pipelines.echoing.advice {empty}",
     "pipelines.echoing.advice {file} --epochs=some",
-    "pipelines.echoing.advice {damaged}/few.py",
+    "pipelines.echoing.advice {damaged}/ends.py",
     "benchmarks.step --workload=none",
     "benchmarks.kills --rounds=0",
     "benchmarks.kills --job=none",
     "benchmarks.accelerator --seconds=x",
     "benchmarks.accelerator --workloads=none",
-    "benchmarks.accelerator --out={damaged}/few.py",
+    "benchmarks.accelerator --out={file}",
     "benchmarks.memory --workloads=none",
     "benchmarks.service --workload=none",
     "benchmarks.remote --scale=paper",
@@ -194,7 +194,7 @@ def places(folder: Path) -> dict[str, Path]:
     for part in (study / "search0", made["damaged"] / "small"):
         part.mkdir(parents=True)
     (study / "study.json").write_text("{}", encoding="utf-8")
-    (made["damaged"] / "few.py").write_text("loader = [1, 2]\n\ndef step(batch): pass\n", encoding="utf-8")
+    (made["damaged"] / "ends.py").write_text("loader = iter([1])\n\ndef step(batch): pass\n", encoding="utf-8")
     for name in TABLES:
         (made["damaged"] / "small" / name).write_bytes(b"\xff\x00 no table")
     return made

@@ -61,9 +61,9 @@ def test_points_lie_in_the_space_and_searches_and_studies_differ(study):
 
 def test_scales_spread_evenly():
     unit = np.linspace(0, 1, 5)
-    reverse = [search._value(Dimension("m", "reverse_log", 0.9, 0.9999), u) for u in unit]
+    reverse = [search.value(Dimension("m", "reverse_log", 0.9, 0.9999), u) for u in unit]
     np.testing.assert_allclose(np.log(1 - np.array(reverse)), np.linspace(np.log(0.1), np.log(0.0001), 5))
-    assert [search._value(Dimension("x", "linear", 2, 4), u) for u in (0, 0.5, 1)] == [2, 3, 4]
+    assert [search.value(Dimension("x", "linear", 2, 4), u) for u in (0, 0.5, 1)] == [2, 3, 4]
 
 
 @pytest.mark.parametrize(
