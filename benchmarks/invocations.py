@@ -1,6 +1,6 @@
 """Every command against bad invocations: each must end in a line or two that say what to do, without a traceback.
 
-    python -m benchmarks.invocations [--only=experiments.collect]      four minutes; a quiet machine
+    python -m benchmarks.invocations [--only=experiments.collect]      two minutes
 
 Bad are flags and values, missing arguments, files and folders that are missing, damaged, foreign or of the other kind,
 settings that a workload does not have or not with this type, and addresses at which nobody answers. Prints of each
