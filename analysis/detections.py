@@ -19,8 +19,7 @@ from matplotlib.patches import Rectangle
 
 from analysis.command_line import main
 from experiments import workloads
-from experiments.protocol import files
-from experiments.protocol.study import ResultsError
+from experiments.protocol import files, tables
 
 LEAST_SCORE = 0.3
 ROWS = 3
@@ -63,14 +62,14 @@ def make(results: Path, scale: str) -> str:
     """Draws and writes the picture and returns what it did, in words.
 
     Raises:
-      ResultsError: nothing was recorded at this scale.
+      ResultsError: nothing was recorded at this scale, or the table is damaged.
     """
-    table = results / scale / "detections.parquet"
-    if not table.exists():
-        raise ResultsError(f"{table} is missing; run `python -m experiments.detections --scale={scale}`")
-    path = table.with_suffix(".png")
+    path = results / scale / "detections.png"
+    columns = {"image": bytes, "boxes": list, "found_boxes": list, "scores": list, "found_labels": list}
+    command = f"python -m experiments.detections --scale={scale}"
+    table = tables.recorded(path.with_suffix(".parquet"), columns, command)
     picture = io.BytesIO()
-    draw(pd.read_parquet(table)).savefig(picture, dpi=150)
+    draw(table).savefig(picture, dpi=150)
     plt.close()
     files.write(path, picture.getvalue())
     return f"drawn: {path}"

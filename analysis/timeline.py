@@ -17,11 +17,12 @@ from matplotlib.figure import Figure
 from analysis.command_line import main
 from analysis.drawing import plots, report
 from experiments import workloads
-from experiments.protocol import files
-from experiments.protocol.study import ResultsError
+from experiments.protocol import files, tables
 
 SIDES = {"upstream": "#3b6fb6", "downstream": "#1b5e20"}
 RUN_KEYS = ["workload", "variant", "echo_factor", "ratio"]
+COLUMNS = {"workload": str, "variant": str, "echo_factor": float, "ratio": float, "side": str}
+COLUMNS |= {"start_seconds": float, "end_seconds": float}
 SHOWN_UPSTREAM_SPANS = 16
 
 
@@ -78,11 +79,13 @@ def lanes(ax: Axes, run: pd.DataFrame, seconds: float) -> Axes:
 
 
 def make(results: Path, scale: str) -> str:
-    """Draws and writes the timeline of a scale and returns how busy each side was."""
+    """Draws and writes the timeline of a scale and returns how busy each side was.
+
+    Raises:
+      ResultsError: none was recorded, or the table is damaged.
+    """
     path = results / scale / "timeline.csv"
-    if not path.exists():
-        raise ResultsError(f"{path} is missing; run `python -m experiments.timeline --scale={scale}`")
-    spans = pd.read_csv(path)
+    spans = tables.recorded(path, COLUMNS, f"python -m experiments.timeline --scale={scale}")
     files.write_together(plots.pictures(draw(spans), path.with_suffix("")))
     table = utilisation(spans)
     table["seconds"] = table["seconds"].map("{:.1f}".format)

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from pipelines.command_line import Parser
+from experiments.command_line import Parser, exit_code, positive
+from experiments.protocol.study import EngineError
 from pipelines.sources import bundled, crawl, wet
 
 FILE_BYTES = 100_000_000
@@ -68,6 +68,8 @@ def print_steps(path: Path, scratch: Path) -> None:
             return list(itertools.islice(wet.members(stream, lambda *_: None), STEP_PAGES))
 
     def write(kept: list[list[str]]) -> list[Any]:
+        import tensorflow as tf
+
         with tf.io.TFRecordWriter(str(scratch / "steps.tfrecord")) as out:
             for lines in kept:
                 out.write(crawl.example(url="http://example.org/", text="\n".join(lines)))
@@ -93,16 +95,16 @@ def prepare(folder: Path, out: Path) -> tuple[float, float, float]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
-        raise SystemExit(f"error: {' '.join(command)} failed")
+        raise EngineError(f"{' '.join(command)} failed")
     peak_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return time.perf_counter() - started, usage.ru_utime + usage.ru_stime, peak_bytes / 1e6
 
 
-def main(argv: list[str]) -> None:
-    """Command line; prints all of it."""
+def main() -> None:
+    """Prints all of it."""
     parser = Parser(__doc__)
-    parser.add_argument("--files", type=int, default=5, help="files of 100 MB of text in the larger input")
-    flags = parser.parse_args(argv)
+    parser.add_argument("--files", type=positive, default=5, help="files of 100 MB of text in the larger input")
+    flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for count in (1, flags.files):
             inputs = Path(folder) / f"{count}"
@@ -122,4 +124,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(exit_code(main))

@@ -24,8 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.timing import ratio
-from experiments.command_line import exit_code
-from pipelines.command_line import Parser
+from experiments.command_line import Parser, exit_code, positive, positive_float
 
 E, BATCH = 4, 32
 SIZES: dict[str, np.ndarray] = {
@@ -205,8 +204,8 @@ def cells(form: str, results: dict[str, list[dict[str, float]]]) -> list[str]:
 def main() -> None:
     """Times everything that is installed and prints the table."""
     parser = Parser(__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--rounds", type=positive, default=3)
+    parser.add_argument("--seconds", type=positive_float, default=1.0)
     parser.add_argument("--form", choices=FORMS, help="time this one alone, in this process")
     parser.add_argument("--size", choices=SIZES, default="small")
     flags = parser.parse_args()

@@ -7,6 +7,7 @@ All in one run, in turn. Ours runs as a trial does, with one thread for XLA and 
 on one thread and on every core.
 """
 
+import argparse
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -18,6 +19,19 @@ from experiments.command_line import Parser, exit_code
 from experiments.protocol import worker
 from experiments.protocol.study import Study, make_study
 
+WITH_PEERS = ("transformer_lm1b", "resnet32_cifar10", "resnet50_imagenet")
+
+
+def arguments() -> argparse.Namespace:
+    """Those of the command line."""
+    parser = Parser(__doc__)
+    parser.add_argument("--workload", choices=WITH_PEERS, default="transformer_lm1b")
+    parser.add_argument("--scale", choices=("smoke", "small"), default="small")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    arguments()  # before JAX and PyTorch are imported, which takes seconds
 os.environ.update(worker.environment("small"))
 
 import jax
@@ -28,8 +42,6 @@ from benchmarks.timing import ratio, seconds_in_turn
 from benchmarks.updates import UPDATES, Updates
 from experiments.protocol.model import Batch
 from experiments.protocol.training import Training
-
-WITH_PEERS = ("transformer_lm1b", "resnet32_cifar10", "resnet50_imagenet")
 
 
 def report(study: Study, rounds: int = 15) -> None:
@@ -99,10 +111,7 @@ def matrix_rate(size: int = 1024) -> float:
 
 def main() -> None:
     """Prints the comparison for one workload, at the variant whose pipeline works hardest."""
-    parser = Parser(__doc__)
-    parser.add_argument("--workload", choices=WITH_PEERS, default="transformer_lm1b")
-    parser.add_argument("--scale", choices=("smoke", "small"), default="small")
-    flags = parser.parse_args()
+    flags = arguments()
     report(make_study(workloads.load(flags.workload, flags.scale), "baseline", 1))
 
 

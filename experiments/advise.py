@@ -15,6 +15,7 @@ from experiments.command_line import Parser, exit_code, positive_float
 from experiments.figure4 import earliest
 from experiments.protocol import worker
 from experiments.protocol.study import ConfigError, make_study
+from pipelines.sources import presence
 
 MOST_SECONDS = 10.0
 """The longest that a batch may take to be read; advice would take minutes."""
@@ -32,6 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     def work() -> None:
         config = workloads.load(flags.workload, flags.scale, overrides)
         study = make_study(config, earliest(config), 2)
+        presence.check(study.config["data"])
         os.environ.update(worker.environment(flags.scale))
         from experiments.protocol.training import Training, pipeline_errors  # imports JAX and TensorFlow
         from pipelines.echoing.advice import advise

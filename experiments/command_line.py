@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments import timings, workloads
-from experiments.protocol import stopping
+from experiments.protocol import stopping, store
 from experiments.protocol.experiment import Experiment
+from experiments.protocol.progress import Progress
 from experiments.protocol.study import ConfigError, EngineError, LogLine, ResultsError, Stopped, Study
 from pipelines import command_line, interrupts, service
 
@@ -273,9 +274,6 @@ def _gigabytes(cost: timings.Cost | None) -> str:
 
 def status(studies: Sequence[Study], root: Path) -> str:
     """What has run, a line a study, and how the trials fare that are running."""
-    from experiments.protocol import store
-    from experiments.protocol.progress import Progress  # imports SciPy
-
     width = max(len(f"{study.workload} {study.setting}") for study in studies)
     lines = [f"{'study':{width}} {'complete':>9} {'bounded':>8} {'infeasible':>11} {'wanted':>7}   best"]
     for study in studies:

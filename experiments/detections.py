@@ -14,11 +14,13 @@ import io
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from experiments import workloads
 from experiments.command_line import Parser, exit_code, folder, positive, positive_float, share_below_one
 from experiments.protocol import files, tables, worker
 from experiments.protocol.study import Study, make_study
+from pipelines.sources import presence
 
 IMAGES = 12
 
@@ -31,11 +33,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--learning-rate", type=positive_float, default=0.1)
     parser.add_argument("--momentum", type=share_below_one, default=0.8)
     parser.add_argument("--results", type=folder, default=tables.RESULTS)
-    flags = parser.parse_args(argv)
+    flags, overrides = parser.parse_with_overrides(argv)
 
     def work() -> None:
+        study = make_study(workloads.load("ssd_coco", flags.scale, overrides), "baseline", 1)
+        presence.check(study.config["data"])
         os.environ.update(worker.environment(flags.scale))
-        study = make_study(workloads.load("ssd_coco", flags.scale), "baseline", 1)
         path = flags.results / flags.scale / "detections.parquet"
         point = {"learning_rate": flags.learning_rate, "momentum": flags.momentum}
         mean_average_precision = record(study, flags.updates, point, path)
@@ -48,7 +51,6 @@ def main(argv: list[str] | None = None) -> int:
 def record(study: Study, updates: int, point: dict[str, float], path: Path) -> float:
     """Trains, writes what is found on the first validation images and returns the mAP over all of them."""
     import numpy as np  # with JAX and TensorFlow, only once the arguments are known to be good
-    import pandas as pd
     from PIL import Image
 
     from experiments.protocol.training import Training, pipeline_errors
@@ -76,9 +78,16 @@ def record(study: Study, updates: int, point: dict[str, float], path: Path) -> f
                 "found_labels": labels[i].tolist(),
             }
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write(path, pd.DataFrame(rows).to_parquet(index=False))
+    save(path, rows)
     return training.evaluate()
+
+
+def save(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Writes the rows in place of what the table held."""
+    import pandas as pd
+
+    with files.locked(path.parent):
+        files.write(path, pd.DataFrame(rows).to_parquet(index=False))
 
 
 if __name__ == "__main__":

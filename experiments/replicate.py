@@ -203,7 +203,8 @@ def save(path: Path, rows: list[dict[str, Any]]) -> None:
     writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    files.write(path, table.getvalue())
+    with files.locked(path.parent):
+        files.write(path, table.getvalue())
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -10,6 +10,7 @@ seconds since the first batch, with revision, processor and threads. Needs a qui
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -19,6 +20,7 @@ from experiments.command_line import Parser, exit_code, folder, positive_float
 from experiments.figure4 import earliest
 from experiments.protocol import files, store, tables, worker
 from experiments.protocol.study import Study, make_study
+from pipelines.sources import presence
 
 TIMES = ("workload", "variant", "echo_factor", "ratio", "side", "start_seconds", "end_seconds")
 MADE_BY = ("git_revision", *store.MACHINE)
@@ -50,6 +52,12 @@ def _keys(study: Study) -> dict[str, Any]:
     return {"workload": study.workload, "variant": study.variant, "echo_factor": study.echo_factor}
 
 
+def save(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Writes the rows in place of what the table held."""
+    with files.locked(path.parent):
+        files.write(path, pd.DataFrame(rows, columns=[*TIMES, *MADE_BY]).to_csv(index=False))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = Parser(__doc__)
@@ -65,6 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     def work() -> None:
         config = workloads.load(flags.workload, flags.scale, overrides)
         studies = [make_study(config, "baseline", 1), make_study(config, earliest(config), flags.ratio)]
+        presence.check(config.data)
         os.environ.update(worker.environment(flags.scale))
         from experiments.protocol.training import Training, device, pipeline_errors  # imports JAX and TensorFlow
 
@@ -73,9 +82,7 @@ def main(argv: list[str] | None = None) -> int:
         runs = [record(s, flags.ratio, downstream, round(UPSTREAM_BATCHES * s.echo_factor)) for s in studies]
         provenance = store.provenance() | device()
         made_by = {key: provenance[key] for key in MADE_BY}
-        table = pd.DataFrame([row | made_by for rows in runs for row in rows], columns=[*TIMES, *MADE_BY])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write(path, table.to_csv(index=False))
+        save(path, [row | made_by for rows in runs for row in rows])
         print(f"written: {path}; next: python -m analysis.timeline --scale={flags.scale}")
 
     return exit_code(work)

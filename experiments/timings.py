@@ -73,7 +73,7 @@ def read(path: Path) -> list[Record]:
             raise KeyError
     except FileNotFoundError:
         raise ResultsError(f"{path} is not there; `python -m benchmarks.accelerator --out={path}` makes it") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (IsADirectoryError, ValueError, KeyError, TypeError, AttributeError):
         raise ResultsError(f"{path} is no file that `python -m benchmarks.accelerator` wrote") from None
     return list(records)
 

@@ -30,6 +30,7 @@ from experiments.figure4 import EXPERIMENT, studies
 from experiments.protocol import files, store, tables, worker
 from experiments.protocol import search as quasi_random
 from experiments.protocol.study import ConfigError, Study
+from pipelines.sources import presence
 
 RATIO = 6.0
 RERUNS = 5
@@ -188,6 +189,7 @@ def time_studies(
     t_downstream is measured anew for each R, before its runs; all of them read from a source of the same speed. Reruns
     are in the outer loop, so that a machine that drifts treats all e alike.
     """
+    presence.check(slowest.config["data"])
     os.environ.update(worker.environment(slowest.scale))
     from experiments.protocol.training import Training  # imports JAX and TensorFlow
 

@@ -9,11 +9,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-import tensorflow as tf
-
 
 def write(records: Iterable[bytes], path: Path) -> None:
     """Writes one file, whole or not at all, and notes its size."""
+    import tensorflow as tf  # takes seconds
+
     unfinished = path.with_suffix(".unfinished")
     with tf.io.TFRecordWriter(str(unfinished)) as out:
         for record in records:

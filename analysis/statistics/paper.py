@@ -45,5 +45,7 @@ def _table(name: str) -> pd.DataFrame:
     path = PUBLISHED_FOLDER / f"{name}.csv"
     try:
         return pd.read_csv(path)
-    except FileNotFoundError as error:
-        raise ResultsError(f"{path} is missing; restore it with `git checkout {path}`") from error
+    except (FileNotFoundError, ValueError) as error:
+        raise ResultsError(
+            f"{path} is missing or damaged; copy it from the repository, or, in a git checkout, `git checkout {path}`"
+        ) from error

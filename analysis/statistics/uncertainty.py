@@ -15,7 +15,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from experiments.protocol.tables import STUDY_KEYS
 
@@ -34,6 +33,8 @@ class Outcomes:
           observed: whether it had one.
           limit: the outcome that a search counts with in which no trial has one.
         """
+        from scipy import stats  # takes a second, which refusing a flag does not
+
         survival = stats.ecdf(stats.CensoredData.right_censored(values, ~observed)).sf
         self._values = np.append(survival.quantiles, limit)
         self._survival = survival.probabilities

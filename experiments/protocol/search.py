@@ -14,8 +14,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy.stats import qmc
-
 from experiments.protocol.study import Dimension, Status, Study, TrialResult
 
 DRAWS_PER_TRIAL = 5
@@ -24,6 +22,8 @@ DRAWS_PER_TRIAL = 5
 
 def point(study: Study, search: int, index: int) -> dict[str, float]:
     """Trial `index` of a search: metaparameters from a scrambled Halton sequence, one sequence a search."""
+    from scipy.stats import qmc  # takes a second, which refusing a flag does not
+
     sequence = qmc.Halton(len(study.space), scramble=True, rng=study.seed("points", search))
     places = sequence.fast_forward(index).random(1)[0]
     return {dimension.name: value(dimension, float(at)) for dimension, at in zip(study.space, places, strict=True)}

@@ -71,6 +71,27 @@ def read(results: Path, scale: str, name: str) -> pd.DataFrame:
         ) from error
 
 
+def recorded(path: Path, columns: Mapping[str, type], command: str) -> pd.DataFrame:
+    """Reads columns, of these types where it is CSV, of a table that one command records whole.
+
+    Raises:
+      ResultsError: it is missing, unreadable or empty, or lacks a column; the message names the command.
+    """
+    try:
+        if path.suffix == ".parquet":
+            rows = pd.read_parquet(path, columns=list(columns))
+        else:
+            rows = pd.read_csv(path, usecols=list(columns), dtype=dict(columns))
+    except FileNotFoundError:
+        raise ResultsError(f"{path} is missing; run `{command}`") from None
+    except ValueError as error:
+        words = " ".join(str(error).split())
+        raise ResultsError(f"{path} is damaged ({words}); restore it, or run `{command}`") from error
+    if rows.empty:
+        raise ResultsError(f"{path} has no rows; run `{command}`")
+    return rows
+
+
 def _read(path: Path, name: str) -> pd.DataFrame:
     try:
         rows = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=_TYPES)

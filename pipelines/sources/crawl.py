@@ -17,8 +17,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-import py3langid
-import tensorflow as tf
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
@@ -46,6 +44,8 @@ def is_english(page: Page) -> bool:
     """
     if page.languages:
         return page.languages.split(",")[0] == "eng"
+    import py3langid  # with NumPy
+
     middle = max(0, len(page.text) - LANGUAGE_SAMPLE) // 2
     language, _ = py3langid.classify(page.text[middle : middle + LANGUAGE_SAMPLE])
     return language == "en"
@@ -126,6 +126,8 @@ def prepare_file(wet: Path, out: Path, progress: Callable[[float], object]) -> N
     Each record is an Example of a page's `url` and of its `text`, the lines of the split that are left. What cannot
     be read is named on stderr; `progress` is called with the bytes done since its last call.
     """
+    import tensorflow as tf
+
     counts = Counter(dict.fromkeys(COUNTS, 0))
     new_lines = NewLines()
     unfinished = {split: shard(out, wet.name, split).with_suffix(".unfinished") for split in SPLITS}
@@ -170,6 +172,8 @@ def prepare_file(wet: Path, out: Path, progress: Callable[[float], object]) -> N
 
 def example(**texts: str) -> bytes:
     """A record of texts, serialised."""
+    import tensorflow as tf
+
     features = {
         name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[text.encode("utf-8")]))
         for name, text in texts.items()
@@ -222,6 +226,8 @@ class PageReader:
 
     def read(self, split: str, start: int, stop: int) -> Iterator[str]:
         """The lines of pages `start` to `stop` of `split`."""
+        import tensorflow as tf
+
         stop = min(stop, self.size(split))
         first = 0
         for name, counts in zip(self._names, self._counts, strict=True):
@@ -242,6 +248,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--wet", type=Path, required=True, metavar="DIR", help="folder of *.warc.wet.gz files")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the prepared pages")
     flags = parser.parse_args(argv)
+    import tensorflow as tf  # takes seconds, as in what uses it above
+
     try:
         counts = prepare(flags.wet.expanduser(), flags.out.expanduser())
     except KeyboardInterrupt:

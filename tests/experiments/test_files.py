@@ -3,12 +3,14 @@
 import errno
 import multiprocessing
 import os
+import threading
 
 import pandas as pd
 import pytest
 from small_studies import tiny
 
 from analysis import figure3
+from experiments import detections, replicate, timeline, wall_clock
 from experiments.protocol import files, tables
 
 
@@ -79,6 +81,45 @@ def test_two_that_update_one_table_lose_nothing(tmp_path):
         assert process.exitcode == 0
     sizes = tables.read(tmp_path, "small", "studies")["batch_size"]
     assert sorted(sizes) == [first + number for first in (100, 200, 300) for number in range(8)]
+
+
+def rerun(number):
+    keys = {"workload": "w", "variant": "v", "echo_factor": 1.0, "ratio": 6.0, "rerun": number}
+    assert [*keys] == tables.KEYS["wall_clock"]
+    return keys
+
+
+@pytest.mark.parametrize("command", [detections, replicate, timeline, wall_clock])
+def test_a_table_is_written_when_no_other_process_writes_into_its_folder(tmp_path, command):
+    path = tmp_path / "small" / "table"
+    writing = threading.Thread(target=command.save, args=(path, [rerun(0)]))
+    with files.locked(path.parent):
+        writing.start()
+        writing.join(0.3)
+        assert not path.exists()
+    writing.join(60)
+    assert path.stat().st_size
+
+
+@pytest.mark.parametrize("command", [detections, replicate, timeline, wall_clock])
+def test_two_that_write_one_table_do_not_fail(tmp_path, command):
+    path, failed = tmp_path / "small" / "table", []
+
+    def write(number):
+        try:
+            command.save(path, [rerun(number)])
+        except Exception as error:
+            failed.append(error)
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert not failed
+    assert sorted(entry.name for entry in path.parent.iterdir()) in (["table"], [".lock", "table"])
+    if command is wall_clock:
+        assert sorted(pd.read_csv(path)["rerun"]) == list(range(8))
 
 
 @pytest.mark.parametrize("kind", ["folder", "link to nothing", "file"])

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from analysis import command_line, figure3
+from analysis import command_line, detections, figure3, timeline
 from analysis.statistics import paper
 from experiments.protocol import tables
 from experiments.protocol.study import ResultsError
@@ -116,3 +116,15 @@ def test_a_rerun_that_missed_its_target_has_no_times(tmp_path):
 
 def test_scales_without_reruns_have_none(tmp_path):
     assert tables.wall_clock(tmp_path, "small").empty
+
+
+@pytest.mark.parametrize(("drawn", "name"), [(timeline, "timeline.csv"), (detections, "detections.parquet")])
+@pytest.mark.parametrize("damage", [b"", b"\xff\x00", b"a,b\n1,2\n", None])
+def test_what_is_drawn_from_a_damaged_recording_names_what_records_it(tmp_path, drawn, name, damage):
+    (tmp_path / "small").mkdir()
+    if damage is not None:
+        (tmp_path / "small" / name).write_bytes(damage)
+    with pytest.raises(
+        ResultsError, match=rf"{name} is (missing|damaged).* run `python -m experiments.\w+ --scale=small"
+    ):
+        drawn.make(tmp_path, "small")

@@ -39,8 +39,8 @@ def summary(advice: Advice) -> str:
     if not advice.remedy and not advice.best:
         if not advice.reading_is_slower and waiting < 0.1:
             return (
-                f"Do not echo: the SGD step is the bottleneck. It takes {step} ms, and a batch is read in {read} ms "
-                f"(R = {advice.ratio:.2f}): a faster way to read gains nothing either, only a faster step does."
+                f"Do not echo: the SGD step is the bottleneck. It takes {step} ms, a batch is read in {read} ms "
+                f"(R = {advice.ratio:.2f}), so reading faster would gain nothing either. Make the step faster."
             )
         return (
             f"Do not echo: a step waits {waiting:.0%} of its time for a batch, but at no place would echoing pay "

@@ -82,6 +82,6 @@ def _load(name: str) -> dict[str, np.ndarray]:
 def _remedy(path: Path) -> str:
     name = path.name.partition(".")[0]
     return (
-        f"restore it with `git checkout pipelines/sources/bundled/{path.name}` or "
-        f"`python -m pipelines.sources.bundled.build {name}`"
+        f"restore it with `python -m pipelines.sources.bundled.build {name}`, or, in a git checkout, "
+        f"`git checkout pipelines/sources/bundled/{path.name}`"
     )

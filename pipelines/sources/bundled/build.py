@@ -198,13 +198,21 @@ def main(argv: list[str]) -> None:
         archives = flags.package or [fetch(package, Path(folder) / str(i)) for i, package in enumerate(packages)]
         if len(archives) != len(packages):
             raise SystemExit(f"error: {flags.bundle} needs {', '.join(package.name for package in packages)}")
-        build(flags.bundle, archives)
+        try:
+            build(flags.bundle, archives)
+        except OSError as error:
+            raise SystemExit(f"error: {error}") from None
 
 
 def fetch(package: Package, folder: Path) -> Path:
     """Downloads a package into a new folder."""
     folder.mkdir()
-    subprocess.run(package.fetch, cwd=folder, check=True)
+    try:
+        subprocess.run(package.fetch, cwd=folder, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SystemExit(
+            f"error: {package.name} cannot be fetched ({error}); --package takes one from elsewhere"
+        ) from None
     return next(folder.iterdir())
 
 
