@@ -35,9 +35,7 @@ WHAT_COUNTS = {"run": "runs/**/measurements.jsonl", "collect": "results/**/*.*",
 def command(name: str, disk: Path, searches: int = 2) -> subprocess.CompletedProcess[str]:
     """Runs one of COMMANDS on the disk."""
     words = [word.format(disk=disk, searches=searches) for word in COMMANDS[name]]
-    return subprocess.run(
-        [sys.executable, "-m", *words], capture_output=True, text=True, timeout=600, env=os.environ | {"TMPDIR": "/tmp"}
-    )
+    return subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, timeout=600)
 
 
 @contextlib.contextmanager
@@ -124,7 +122,7 @@ def main() -> None:
             before, after = folder / name, folder / following
             most = 2 * sum(map(len, contents(name, after).values())) // 1024 + 64
             for number in range(flags.steps):
-                faults += step(name, disk, 4 * (number * most // (4 * (flags.steps - 1))), before, after)
+                faults += step(name, disk, 4 * (number * most // (4 * max(1, flags.steps - 1))), before, after)
     print(f"{len(faults)} faults in {flags.steps * len(COMMANDS)} steps")
     if faults:
         raise EngineError("; ".join(sorted(set(faults))))

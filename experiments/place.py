@@ -13,9 +13,7 @@ stay wide.
 Writes experiments/workloads/spaces/<scale>.csv, which the workloads' configurations read. No result has a part in it.
 """
 
-import csv
 import dataclasses
-import io
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -113,6 +111,8 @@ def main(argv: list[str] | None = None) -> int:
     names = flags.workload or list(workloads.WORKLOADS)
 
     def work() -> None:
+        import pandas as pd
+
         from experiments.protocol import engine
 
         studies = coarse(flags.scale, names)
@@ -120,12 +120,8 @@ def main(argv: list[str] | None = None) -> int:
         table = [row for row in settings.placed(flags.scale) if row["workload"] not in names]
         for study in studies:
             table += rows(study, best_points(study, flags.runs))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(table[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table)
         path = settings.SPACES / f"{flags.scale}.csv"
-        files.write(path, text.getvalue())
+        files.write(path, pd.DataFrame(table).to_csv(index=False))
         print(f"{len(studies)} search spaces placed in {path}")
 
     return exit_code(work, stopped="stopped; finished trials are kept, the same command goes on from here")

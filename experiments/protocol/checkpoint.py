@@ -101,13 +101,12 @@ class Checkpoints:
         for folder in self._newest_first():
             try:
                 _check_digests(folder)
-                with_pipeline = pipeline is not None and (folder / "pipeline").is_dir()
                 items = {"state": ocp.args.StandardRestore(state), "progress": ocp.args.JsonRestore()}
-                if pipeline is not None and with_pipeline:
+                if pipeline is not None and (folder / "pipeline").is_dir():
                     items["pipeline"] = _Pipeline(pipeline)
                 with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
                     found = reader.restore(folder, args=ocp.args.Composite(**items))
-                return found["state"], Progress.of(found["progress"]), with_pipeline
+                return found["state"], Progress.of(found["progress"]), "pipeline" in items
             except Exception as error:  # whatever its readers make of damage
                 said = str(error).splitlines()[0] if str(error) else type(error).__name__
                 _log.warning("%s is damaged (%s); the checkpoint before it is used, if there is one", folder, said)

@@ -15,11 +15,7 @@ def dask_setup(worker: Any) -> None:
     """Called by Dask in the worker's process."""
     if threading.current_thread() is not threading.main_thread():
         return
-
-    def leave() -> None:
-        worker.loop.add_callback_from_signal(_leave, worker)
-
-    signal.signal(signal.SIGTERM, lambda *_: leave())
+    signal.signal(signal.SIGTERM, lambda *_: worker.loop.add_callback_from_signal(_leave, worker))
 
 
 async def _leave(worker: Any) -> None:

@@ -24,7 +24,7 @@ SPACES = Path(__file__).parent.parent / "workloads" / "spaces"
 def placed(scale: str) -> list[dict[str, str]]:
     """The table of a scale's search spaces, a row a setting and dimension; empty where none was placed."""
     path = SPACES / f"{scale}.csv"
-    return list(csv.DictReader(path.open(encoding="utf-8", newline=""))) if path.exists() else []
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
 
 
 def make(

@@ -7,6 +7,7 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -61,13 +62,13 @@ def load(name: str, scale: str, overrides: Mapping[str, str] | None = None) -> C
 
 def _place(config: ConfigDict, name: str, scale: str) -> None:
     """Has each setting the search space that was placed for it."""
-    changes = config.at.to_dict() if "at" in config else {}
+    changes: dict[str, Any] = {}
     for row in settings.placed(scale):
         if row["workload"] == name:
             space = changes.setdefault(row["setting"], {}).setdefault("search_space", {})
             space[row["dimension"]] = {"low": float(row["low"]), "high": float(row["high"])}
     if changes:
-        config.at = changes
+        config.update({"at": changes})
 
 
 def check(config: ConfigDict) -> None:
