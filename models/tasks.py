@@ -12,7 +12,7 @@ from flax import linen as nn
 
 from models.detection import Detection
 from models.images import to_floats
-from models.resnet import BottleneckResNet, CifarResNet, ResNetConfig
+from models.resnet import BasicResNet, BottleneckResNet, CifarResNet, ResNetConfig
 from models.ssd import SSD, SSDConfig
 from models.transformer import Transformer, TransformerConfig
 
@@ -166,11 +166,12 @@ def build(settings: Mapping[str, Any]) -> Task:
     name = arguments.pop("name")
     if name == "transformer":
         return LanguageModelling(Transformer(TransformerConfig(**arguments)))
-    networks = {"resnet_cifar": CifarResNet, "resnet_bottleneck": BottleneckResNet}
+    networks = {"resnet_cifar": CifarResNet, "resnet_basic": BasicResNet, "resnet_bottleneck": BottleneckResNet}
     if name in networks:
         losses = {key: arguments.pop(key) for key in ("label_smoothing", "weight_decay")}
         return ImageClassification(networks[name](ResNetConfig(**arguments)), **losses)
     if name == "ssd":
+        arguments.pop("init_from", None)  # where its first values come from does not change the network
         settings = {key: arguments.pop(key) for key in ("weight_decay", "detections")}
         return Detection(model=SSD(SSDConfig(**arguments)), **settings)
     if ":" not in name:
