@@ -169,6 +169,14 @@ def folder(text: str) -> Path:
     return path
 
 
+def file(text: str) -> Path:
+    """A flag's value, a file that is there or can be made."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"must be a file, but {path} is a folder")
+    return folder(str(path.parent)) / path.name
+
+
 def positive(text: str) -> int:
     """A flag's value, a whole number above 0."""
     if not (text.isdecimal() and int(text) > 0):

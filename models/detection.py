@@ -11,7 +11,7 @@ import optax
 
 from models import boxes
 from models.images import to_floats
-from models.ssd import SSD
+from models.ssd import SSD, backbone
 
 Batch = Mapping[str, Any]
 
@@ -44,6 +44,10 @@ class Detection:
         """Random parameters and first batch statistics."""
         variables = self.model.init(key, to_floats(batch["image"]), training=True)
         return variables["params"], variables["batch_stats"]
+
+    def backbone(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes of the variables that may come from a classifier, by path."""
+        return backbone(self.model.config)
 
     def loss(self, params: Any, model_state: Any, batch: Batch) -> tuple[jax.Array, Any]:
         """The loss over the batch, and the batch statistics after it."""

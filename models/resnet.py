@@ -1,5 +1,7 @@
 """Residual networks (He et al. 2016): CIFAR's ResNet-6n+2 and the bottleneck ResNet-50, the paper's image classifiers.
 
+ResNet-34 is a third one, whose stages SSD is built on.
+
 Batch normalisation works on virtual ("ghost") batches: a batch is cut into slices that are each normalised by
 themselves (section 3.1: 32 examples for ResNet-50). The last normalisation of each residual block starts at a scale
 of 0, our choice. Shapes: B images, H rows, W columns, C channels, G virtual batches.
@@ -41,6 +43,11 @@ class ResNetConfig:
         object.__setattr__(self, "stages", tuple(self.stages))  # JSON has lists only
         if self.stem not in ("imagenet", "small"):
             raise ValueError(f"model.stem must be imagenet or small, got {self.stem!r}")
+
+    @property
+    def stage_strides(self) -> tuple[int, ...]:
+        """Of the first block of each stage."""
+        return (1, *[2] * (len(self.stages) - 1))
 
 
 class GhostBatchNorm(nn.Module):
@@ -95,15 +102,17 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, training: bool) -> jax.Array:
+        pooled = self.features(x, *self.layers(training)).mean((1, 2)).astype(jnp.float32)
+        return nn.Dense(self.config.num_classes, name="logits", kernel_init=nn.initializers.normal(0.01))(pooled)
+
+    def features(self, x: jax.Array, convolution: Layer, norm: Layer) -> jax.Array:
+        """What stem and stages make of images: [B, H, W, C] -> [B, rows, columns, channels of the last stage]."""
         c = self.config
-        convolution, norm = self.layers(training)
         x = self.start(x.astype(c.dtype), convolution, norm)
-        for stage, blocks in enumerate(c.stages):
+        for stage, (blocks, stride) in enumerate(zip(c.stages, c.stage_strides, strict=True)):
             for block in range(blocks):
-                stride = 2 if stage and not block else 1
-                x = kept(nn.relu(self.block(x, c.width * 2**stage, stride, convolution, norm)))
-        pooled = x.mean((1, 2)).astype(jnp.float32)
-        return nn.Dense(c.num_classes, name="logits", kernel_init=nn.initializers.normal(0.01))(pooled)
+                x = kept(nn.relu(self.block(x, c.width * 2**stage, 1 if block else stride, convolution, norm)))
+        return x
 
     def layers(self, training: bool) -> tuple[Layer, Layer]:
         """What the network is made of: convolution and normalisation."""
@@ -137,6 +146,18 @@ class CifarResNet(ResNet):
         shortcut = x[:, ::stride, ::stride]
         missing = channels - shortcut.shape[-1]
         return y + jnp.pad(shortcut, ((0, 0), (0, 0), (0, 0), (missing // 2, missing - missing // 2)))
+
+
+class BasicResNet(ResNet):
+    """ResNet of blocks of two 3 x 3 convolutions, ResNet-34 with stages (3, 4, 6, 3)."""
+
+    def block(self, x: jax.Array, channels: int, stride: int, convolution: Layer, norm: Layer) -> jax.Array:
+        """The sum of a residual block's two branches."""
+        y = nn.relu(norm()(convolution(channels, (3, 3), stride, padding=1)(x)))
+        y = norm(scale_init=nn.initializers.zeros)(convolution(channels, (3, 3), padding=1)(y))
+        if x.shape == y.shape:
+            return x + y
+        return norm()(convolution(channels, (1, 1), stride)(x)) + y
 
 
 class BottleneckResNet(ResNet):

@@ -5,15 +5,16 @@ SSD300 boxes: maps of 38, 19, 10, 5, 3 and 1 cells, 8,732 boxes.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax.traverse_util import flatten_dict
 
 from models.boxes import default_boxes
-from models.memory import kept
-from models.resnet import Layer, ResNet, ResNetConfig
+from models.resnet import BasicResNet, Layer, ResNetConfig
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class SSDConfig(ResNetConfig):
             raise ValueError(f"{maps} maps need {maps + 1} model.scales and {maps} model.aspect_ratios")
 
     @property
+    def stage_strides(self) -> tuple[int, ...]:
+        """Of the first block of each stage."""
+        return self.strides
+
+    @property
     def map_sizes(self) -> tuple[int, ...]:
         """Cells on a side of each map."""
         size = self.size
@@ -63,7 +69,15 @@ def _next_size(size: int) -> int:
     return -(-size // 2) if size > 3 else 1
 
 
-class SSD(ResNet):
+def backbone(config: SSDConfig) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of the variables of stem and stages, by path: those of a classifier with the same, but for its logits."""
+    classifier = partial(BasicResNet(config).init, training=False)
+    variables = jax.eval_shape(classifier, jax.random.key(0), jnp.zeros((1, config.size, config.size, 3)))
+    named = flatten_dict(variables, sep="/")
+    return {path: shape for path, shape in named.items() if not path.startswith("params/logits/")}
+
+
+class SSD(BasicResNet):
     """Images [B, size, size, C] float -> class logits [B, N, classes + 1], background first, and offsets [B, N, 4]."""
 
     config: SSDConfig
@@ -74,24 +88,12 @@ class SSD(ResNet):
     ) -> tuple[jax.Array, jax.Array]:
         c = self.config
         convolution, norm = self.layers(training)
-        x = self.start(x.astype(c.dtype), convolution, norm)
-        for stage, (blocks, stride) in enumerate(zip(c.stages, c.strides, strict=True)):
-            for block in range(blocks):
-                x = kept(nn.relu(self.block(x, c.width * 2**stage, 1 if block else stride, convolution, norm)))
-        maps = [x]
+        maps = [self.features(x, convolution, norm)]
         for channels in c.extra_channels:
             maps.append(self.smaller_map(maps[-1], channels, convolution, norm))
         predictions = [self.predict(x, 2 + 2 * len(ratios)) for x, ratios in zip(maps, c.aspect_ratios, strict=True)]
         logits, offsets = (jnp.concatenate(parts, axis=1) for parts in zip(*predictions, strict=True))
         return logits, offsets
-
-    def block(self, x: jax.Array, channels: int, stride: int, convolution: Layer, norm: Layer) -> jax.Array:
-        """The sum of a residual block's two branches."""
-        y = nn.relu(norm()(convolution(channels, (3, 3), stride, padding=1)(x)))
-        y = norm(scale_init=nn.initializers.zeros)(convolution(channels, (3, 3), padding=1)(y))
-        if x.shape == y.shape:
-            return x + y
-        return norm()(convolution(channels, (1, 1), stride)(x)) + y
 
     def smaller_map(self, x: jax.Array, channels: int, convolution: Layer, norm: Layer) -> jax.Array:
         """The next map."""

@@ -1,8 +1,10 @@
 """Loss and metric of each task: what a trial minimises and what its target is set on."""
 
+import inspect
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Protocol, cast
 
 import jax
@@ -12,7 +14,7 @@ from flax import linen as nn
 
 from models.detection import Detection
 from models.images import to_floats
-from models.resnet import BottleneckResNet, CifarResNet, ResNetConfig
+from models.resnet import BasicResNet, BottleneckResNet, CifarResNet, ResNet, ResNetConfig
 from models.ssd import SSD, SSDConfig
 from models.transformer import Transformer, TransformerConfig
 
@@ -161,23 +163,50 @@ def build(settings: Mapping[str, Any]) -> Task:
     """Makes the task that a workload's `config.model` describes.
 
     One that is not of this package is named as `package.module:function`, which takes the other settings.
+
+    Raises:
+      ValueError: there is no model of that name, or its settings are not these.
     """
     arguments = dict(settings)
     name = arguments.pop("name")
-    if name == "transformer":
-        return LanguageModelling(Transformer(TransformerConfig(**arguments)))
-    networks = {"resnet_cifar": CifarResNet, "resnet_bottleneck": BottleneckResNet}
-    if name in networks:
-        losses = {key: arguments.pop(key) for key in ("label_smoothing", "weight_decay")}
-        return ImageClassification(networks[name](ResNetConfig(**arguments)), **losses)
-    if name == "ssd":
-        settings = {key: arguments.pop(key) for key in ("weight_decay", "detections")}
-        return Detection(model=SSD(SSDConfig(**arguments)), **settings)
+    if name in TASKS:
+        return _called(name, TASKS[name], arguments)
     if ":" not in name:
-        known = ", ".join(["transformer", "ssd", *networks])
-        raise ValueError(f"model.name must be one of {known} or package.module:function, got {name!r}")
+        raise ValueError(f"model.name must be one of {', '.join(TASKS)} or package.module:function, got {name!r}")
     try:
         make = pkgutil.resolve_name(name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"model.name {name}: {error}") from error
-    return make(**arguments)
+    return _called(name, make, arguments)
+
+
+def _transformer(**network: Any) -> Task:
+    return LanguageModelling(Transformer(_called("transformer", TransformerConfig, network)))
+
+
+def _resnet(name: str, network: type[ResNet], *, label_smoothing: float, weight_decay: float, **sizes: Any) -> Task:
+    model = network(_called(name, ResNetConfig, sizes))
+    return ImageClassification(model, label_smoothing=label_smoothing, weight_decay=weight_decay)
+
+
+def _ssd(*, weight_decay: float, detections: int, init_from: str | None = None, **network: Any) -> Task:
+    del init_from  # where its first values come from does not change the network
+    model = SSD(_called("ssd", SSDConfig, network))
+    return Detection(model=model, weight_decay=weight_decay, detections=detections)
+
+
+def _called(name: str, make: Callable[..., Any], settings: Mapping[str, Any]) -> Any:
+    try:
+        inspect.signature(make).bind(**settings)
+    except TypeError as error:
+        raise ValueError(f"model.name {name} takes other settings than config.model has: {error}") from error
+    return make(**settings)
+
+
+TASKS: Mapping[str, Callable[..., Task]] = {
+    "transformer": _transformer,
+    "ssd": _ssd,
+    "resnet_cifar": partial(_resnet, "resnet_cifar", CifarResNet),
+    "resnet_basic": partial(_resnet, "resnet_basic", BasicResNet),
+    "resnet_bottleneck": partial(_resnet, "resnet_bottleneck", BottleneckResNet),
+}

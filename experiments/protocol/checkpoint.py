@@ -9,7 +9,6 @@ A checkpoint is put in place whole, the newest two are kept, and a damaged one i
 """
 
 import dataclasses
-import hashlib
 import json
 import logging
 import shutil
@@ -22,6 +21,7 @@ import jax
 import orbax.checkpoint as ocp
 import tensorflow as tf
 
+from experiments.protocol import files
 from experiments.protocol.study import Measurement
 
 KEPT = 2
@@ -151,16 +151,11 @@ class _Pipeline(ocp.args.CheckpointArgs):
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in _NOT_DIGESTED)
-    return {str(path.relative_to(folder)): _sha256(path) for path in files}
+    digested = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in _NOT_DIGESTED)
+    return {str(path.relative_to(folder)): files.sha256(path) for path in digested}
 
 
 _NOT_DIGESTED = ("digests.json", "_CHECKPOINT_METADATA", "commit_success.txt")  # written when it is put in place
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_digests(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Files are put in place whole, those that belong together at once, and only when all of them could be written."""
 
 import contextlib
+import hashlib
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -9,6 +10,12 @@ from pathlib import Path
 from filelock import FileLock
 
 _log = logging.getLogger(__name__)
+
+
+def sha256(path: Path) -> str:
+    """The digest of what a file holds, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write(path: Path, content: str | bytes) -> None:

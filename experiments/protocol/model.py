@@ -2,16 +2,18 @@
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from experiments.protocol.study import ConfigError
 from models import memory, tasks
+from models.detection import Detection
 
 Batch = Mapping[str, np.ndarray]
 
@@ -82,8 +84,16 @@ class CompiledModel:
         point = dict.fromkeys(("learning_rate", "momentum"), jax.ShapeDtypeStruct((), jnp.float32))
         return self.update.lower(self.abstract_state(batch), _placed(batch, self._split), point)
 
-    def _init(self, seed: int, batch: Batch) -> TrainState:
+    def backbone(self) -> Mapping[str, jax.ShapeDtypeStruct]:
+        """Shapes of the variables that may be given to `init`, by path; of a model whose settings have `init_from`."""
+        return cast(Detection, self._task).backbone()
+
+    def _init(self, seed: int, batch: Batch, given: Mapping[str, jax.Array] | None = None) -> TrainState:
+        """The first state: random but for the variables that are given, by path."""
         params, model_state = self._task.init(jax.random.key(seed), batch)
+        if given:
+            made = flatten_dict({"params": params, "batch_stats": model_state}, sep="/")
+            params, model_state = map(unflatten_dict(made | given, sep="/").get, ("params", "batch_stats"))
         return TrainState(params, model_state, optax.sgd(0.0, momentum=0.0).init(params))
 
     def _update(self, state: TrainState, batch: Batch, point: Mapping[str, jax.Array]) -> tuple[TrainState, jax.Array]:

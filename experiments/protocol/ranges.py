@@ -78,6 +78,11 @@ def one_of(*choices: str) -> Range:
     return Range(f"one of {', '.join(choices)}", lambda value: value in choices, str)
 
 
+def text(*, optional: bool = False) -> Range:
+    """Any text but none."""
+    return Range("text", lambda value: isinstance(value, str) and value != "", str, optional)
+
+
 def like(default: Any) -> Range:
     """What a setting may be of which nothing is known but its default: the same type, and as a number not negative."""
     if isinstance(default, bool):
@@ -87,7 +92,7 @@ def like(default: Any) -> Range:
     if isinstance(default, float):
         return number(0, math.inf)
     if isinstance(default, str):
-        return Range("text", lambda value: isinstance(value, str) and value != "", str)
+        return text()
     if isinstance(default, tuple | list) and default:
         part = like(default[0])
         return Range(
@@ -148,6 +153,7 @@ RANGES: Mapping[str, Range] = {
     "goal": one_of("min", "max"),
     "model.dtype": one_of("float32", "bfloat16"),
     "model.ghost_batch_size": whole(1, optional=True),
+    "model.init_from": text(optional=True),
     "model.label_smoothing": number(0, 1, below=True),
     "model.layers": whole(1, 1_000),
     "model.stem": one_of("small", "imagenet"),

@@ -184,7 +184,7 @@ class TrialFolder:
     def _check_hash(self, fields: dict[str, Any]) -> None:
         """Takes what is not the result's out of `fields`, and compares it with what is on disk."""
         if "measurements_sha256" in fields:  # format 1, of the first results, which says nothing of trial.json
-            expected, found = fields.pop("measurements_sha256"), _sha256(self.path / "measurements.jsonl")
+            expected, found = fields.pop("measurements_sha256"), files.sha256(self.path / "measurements.jsonl")
         else:
             expected, found = fields.pop("sha256"), self._hash(fields)
             if fields.pop("format") != FORMAT:
@@ -193,12 +193,8 @@ class TrialFolder:
             raise ValueError("what is in the folder is not what it was written with")
 
     def _hash(self, fields: Mapping[str, Any]) -> str:
-        parts = [_sha256(self.path / name) for name in ("trial.json", "measurements.jsonl")]
+        parts = [files.sha256(self.path / name) for name in ("trial.json", "measurements.jsonl")]
         return hashlib.sha256(json.dumps([fields, *parts], sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _checked_result(fields: Mapping[str, Any]) -> TrialResult:

@@ -5,9 +5,12 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from ml_collections import ConfigDict
+
+from experiments.protocol import files
 
 Status = Literal["complete", "bounded", "infeasible"]
 
@@ -68,7 +71,7 @@ class Study:
 
     `budget_steps` is the most SGD steps a trial may take. With `bound`, a trial stops at the target, or once it
     cannot need the fewest fresh examples of its search; without, it trains to its budget. `config` holds the
-    workload's other settings.
+    workload's other settings; where the model starts from a file of weights, that is `init_from`, with its digest.
     """
 
     workload: str
@@ -103,12 +106,12 @@ class Study:
     def config_hash(self) -> str:
         """Hash of everything that a single trial's numbers depend on.
 
-        How many trials are run, where the data lie and how long an update is thought to take are left out: more
-        trials may be added to a study, and its finished ones stay.
+        How many trials are run, where data and weights lie and how long an update is thought to take are left out:
+        more trials may be added to a study, and its finished ones stay.
         """
         fields = asdict(self) | {"searches": None, "trials": None}
         later = [key for key, value in LATER_DEFAULTS.items() if self.config[key] == value]
-        fields["config"] = _without(fields["config"], "seconds_per_update", "data_dir", *later)
+        fields["config"] = _without(fields["config"], "seconds_per_update", "data_dir", "init_from", *later)
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:8]
 
     @property
@@ -195,7 +198,7 @@ def make_study(
     A workload's own are those of `config`, with what `config.at` changes at this setting (see `at_setting`).
 
     Raises:
-      ConfigError: the budget is less than an update.
+      ConfigError: the budget is less than an update, or the model shall start from a file that cannot be read.
     """
     if batch_size is None:
         batch_size = config.batch_size
@@ -205,6 +208,8 @@ def make_study(
     plain = json.loads(at_setting(config, setting).to_json_best_effort())
     for key in ("at", "batch_size", "batch_sizes", "figure4_updates", "fixed_budget", "shuffle_buffer"):
         plain.pop(key, None)
+    if init_from := plain["model"].pop("init_from", None):
+        plain |= {"init_from": init_from, "init_from_sha256": _digest(init_from)}
     workload_budget = plain.pop("budget_fresh_examples")[variant]
     workload_trials = plain.pop("trials")
     if eval_every_steps is not None:
@@ -248,6 +253,13 @@ def at_setting(config: ConfigDict, setting: str) -> ConfigDict:
         except (KeyError, TypeError) as error:
             raise ConfigError(f"config.at.{key}: {str(error).splitlines()[0]}") from error
     return changed
+
+
+def _digest(init_from: str) -> str:
+    try:
+        return files.sha256(Path(init_from).expanduser())
+    except OSError as error:
+        raise ConfigError(f"config.model.init_from: {init_from}: {error.strerror}") from None
 
 
 def _setting(variant: str, echo_factor: float, batch_size: int, shuffle_buffer: int, repeated_batch_buffer: int) -> str:

@@ -9,12 +9,14 @@ import functools
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import tensorflow as tf
 
+from experiments.protocol import weights
 from experiments.protocol.model import Batch, CompiledModel
 from experiments.protocol.study import PROGRAM, ConfigError, EngineError, Study
 from pipelines import service
@@ -43,6 +45,11 @@ def _source(data_json: str) -> Source:
 def _validation(model: CompiledModel, data_json: str, batch_size: int) -> list[Batch]:
     dataset = _source(data_json).validation().batch(batch_size)
     return [model.put_whole(model.pad(batch)) for batch in dataset.as_numpy_iterator()]
+
+
+@functools.lru_cache(maxsize=1)
+def _given(model: CompiledModel, init_from: str, sha256: str) -> Mapping[str, np.ndarray]:
+    return weights.read(Path(init_from).expanduser(), sha256, model.backbone())
 
 
 class Training:
@@ -74,7 +81,7 @@ class Training:
             training time assumes; batches are the same.
 
         Raises:
-          ConfigError: the model or the source rejects its settings.
+          ConfigError: the model or the source rejects its settings, or the weights to start from do not fit.
         """
         tf.random.set_seed(NO_GLOBAL_SEED)
         self._study = study
@@ -88,6 +95,8 @@ class Training:
             self.validation = _validation(self.model, data_json, study.config["eval_batch_size"])
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{study.workload}: {error}") from error
+        init_from = study.config.get("init_from")
+        self._given = _given(self.model, init_from, study.config["init_from_sha256"]) if init_from else None
         settings = stages.Stages(
             study.variant, study.echo_factor, study.batch_size, study.shuffle_buffer, study.repeated_batch_buffer
         )
@@ -220,7 +229,7 @@ class Training:
         """Dispatches one SGD update and returns the loss before it, without waiting for either."""
         batch = self.put(batch)
         if self.state is None:
-            self.state = self.model.init(self._init_seed, batch)
+            self.state = self.model.init(self._init_seed, batch, self._given)
         self.updates += 1
         rate = np.float32(learning_rate(self._study, self._point, self.updates))
         point = {"learning_rate": rate, "momentum": np.float32(self._point["momentum"])}

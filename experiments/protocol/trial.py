@@ -34,6 +34,7 @@ def run(
     record: Callable[[Measurement], None],
     checkpoints: Checkpoints | None = None,
     log: Callable[[LogLine], None] = lambda line: None,
+    completed: Callable[[Training], None] = lambda training: None,
 ) -> TrialResult:
     """Trains one trial, from its newest checkpoint on if it has one; what it measures is the same as without.
 
@@ -44,6 +45,7 @@ def run(
       record: receives each measurement as it is made, first those before the checkpoint.
       checkpoints: where it saves itself; None for a trial that cannot be resumed.
       log: told every LOG_SECONDS how it fares.
+      completed: receives what was trained, once it has come to its target or its budget.
 
     Returns:
       The result; divergence is one, not an error, also after the target was reached.
@@ -78,6 +80,7 @@ def run(
         if checkpoints is not None:
             checkpoints.finish()
         stopping.training(False)
+    completed(run.training)
     return run.result("complete", step)
 
 

@@ -25,7 +25,7 @@ def slow_overlap(a, b):
 
 def paper_config(**changes):
     settings = workloads.load("ssd_coco", "paper").model.to_dict()
-    settings = {key: value for key, value in settings.items() if key not in ("name", "weight_decay", "detections")}
+    settings = {key: value for key, value in settings.items() if key in SSDConfig.__dataclass_fields__}
     return SSDConfig(**(settings | changes))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tfds_archives
+from flax.traverse_util import flatten_dict
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -284,6 +285,26 @@ def test_loss_against_a_slow_reference():
         np.testing.assert_allclose(loss, expected[i][0], rtol=1e-4)
         assert positives == expected[i][1]
     assert expected[2] == (0, 0)
+
+
+def variables(settings, size):
+    """Shapes of a network's variables, by path."""
+    params, statistics = jax.eval_shape(
+        tasks.build(settings).init, jax.random.key(0), {"image": jnp.zeros((128, size, size, 3), jnp.uint8)}
+    )
+    named = flatten_dict({"params": params, "batch_stats": statistics}, sep="/")
+    return {path: leaf.shape for path, leaf in named.items()}
+
+
+@pytest.mark.parametrize(("classifier", "fits"), [("resnet_basic", True), ("resnet_bottleneck", False)])
+def test_the_papers_backbone_is_the_first_three_stages_of_a_resnet34(classifier, fits):
+    settings = workloads.load("ssd_coco", "paper").model.to_dict()
+    wanted = {path: leaf.shape for path, leaf in tasks.build(settings).backbone().items()}
+    assert wanted.items() <= variables(settings, 300).items()
+    of_images = workloads.load("resnet50_imagenet", "paper", {"model.name": classifier}).model.to_dict()
+    assert (wanted.items() <= variables(of_images, 224).items()) == fits
+    params = [np.prod(shape) for path, shape in wanted.items() if path.startswith("params/")]
+    assert sum(params) == 21_797_672 - 13_114_368 - 513_000  # ResNet-34's, without last stage and logits
 
 
 @pytest.mark.slow

@@ -20,6 +20,13 @@ CIFAR = {
 }
 BOTTLENECK = CIFAR | {"name": "resnet_bottleneck", "stages": [1, 1, 1, 1], "width": 4}
 RESNET32 = CIFAR | {"stages": [5, 5, 5], "width": 16}
+RESNET34 = BOTTLENECK | {
+    "name": "resnet_basic",
+    "stages": [3, 4, 6, 3],
+    "width": 64,
+    "num_classes": 1000,
+    "stem": "imagenet",
+}
 RESNET50 = BOTTLENECK | {"stages": [3, 4, 6, 3], "width": 64, "num_classes": 1000, "stem": "imagenet"}
 
 
@@ -48,6 +55,11 @@ def multiply_adds(settings, size):
 def test_resnet50_has_the_published_size_and_cost():
     assert count(RESNET50, 224) == 25_557_032
     assert 4.0e9 < multiply_adds(RESNET50, 224) < 4.2e9
+
+
+def test_resnet34_has_the_published_size_and_cost():
+    assert count(RESNET34, 224) == 21_797_672
+    assert 3.6e9 < multiply_adds(RESNET34, 224) < 3.7e9
 
 
 def test_resnet32_has_the_published_size():

@@ -120,3 +120,13 @@ def test_bad_settings():
         TransformerConfig(50, 12, width=10, layers=1, heads=4, hidden=8, tied_embedding=True, dtype="float32")
     with pytest.raises(ValueError, match=r"model\.name"):
         tasks.build(SMALL | {"name": "perceptron"})
+
+
+def test_settings_of_another_model_are_refused():
+    for name, missing in (("ssd", "weight_decay"), ("resnet_cifar", "label_smoothing")):
+        with pytest.raises(ValueError, match=f"model.name {name} takes other settings.*{missing}"):
+            tasks.build(SMALL | {"name": name})
+    with pytest.raises(ValueError, match=r"model\.name transformer takes other settings.*'colour'"):
+        tasks.build(SMALL | {"colour": "red"})
+    with pytest.raises(ValueError, match=r"model\.name models.memory:kept takes other settings"):
+        tasks.build(SMALL | {"name": "models.memory:kept"})
