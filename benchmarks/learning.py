@@ -4,8 +4,9 @@
     python -m benchmarks.learning [--workload=resnet32_cifar10] [--scale=paper] [--updates=2000] [--batch-size=32]
                                   [--config.data.data_dir=DIR]      a quarter of an hour on two cores
 
-Both take the rate and momentum of LEARNING_RATE and MOMENTUM, the rate falling linearly over the run, and are evaluated
-on the same validation images. PyTorch computes in float32, and its initial weights are its own.
+Both begin with the same weights, take the rate and momentum of LEARNING_RATE and MOMENTUM, the rate falling linearly
+over the run, and are evaluated on the same validation images. The losses of the first update show that the networks
+are the same. PyTorch computes in float32; give --config.model.dtype=float32 for the same of ours.
 """
 
 import os
@@ -23,6 +24,27 @@ from experiments.protocol.study import make_study
 LEARNING_RATE = 0.1
 MOMENTUM = 0.9
 EVALUATIONS = 10
+
+
+AXES = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
+"""Of our arrays in PyTorch's order, by their number."""
+
+
+def begin_with(params: Mapping[str, Any], network: Any) -> None:
+    """Gives a PyTorch network the parameters of ours, whose layers are in the same order."""
+    import torch
+
+    for kind, first, others in (
+        (torch.nn.Conv2d, ["stem"], "Conv"),
+        (torch.nn.BatchNorm2d, ["stem_norm"], "GhostBatchNorm"),
+        (torch.nn.Linear, ["logits"], ""),
+    ):
+        layers = [layer for layer in network.modules() if isinstance(layer, kind)]
+        names = first + [f"{others}_{i}" for i in range(len(layers) - 1)]
+        for layer, name in zip(layers, names, strict=True):
+            for key, array in params[name].items():
+                parameter = layer.bias if key == "bias" else layer.weight
+                parameter.data.copy_(torch.tensor(np.asarray(array).transpose(AXES[array.ndim])))
 
 
 def main() -> None:
@@ -70,15 +92,24 @@ def main() -> None:
         theirs.train()
         return float(torch.cat(right).mean())
 
-    print(f"{study.workload}, {flags.scale}, batches of {flags.batch_size}\n{'update':>8}{'ours':>8}{'PyTorch':>9}")
+    print(f"{study.workload}, {flags.scale}, batches of {flags.batch_size}")
     for step in range(1, flags.updates + 1):
         batch = next(batches)
         image, label = tensors(batch)
-        ours.step(batch)
+        if step == 1:
+            ours.state = ours.first_state(ours.put(batch))
+            begin_with(ours.state.params, theirs)
+        our_loss = ours.update(batch)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(study, point, step)
         optimizer.zero_grad()
-        functional.cross_entropy(theirs(image), label).backward()
+        loss = functional.cross_entropy(theirs(image), label)
+        if step == 1:
+            # Ours has the penalty of its weight decay in it, which PyTorch's optimizer adds to the gradients alone.
+            penalty = 0.5 * decay * sum(float((kernel.detach() ** 2).sum()) for kernel in kernels)
+            print(f"loss before the first update: ours {float(our_loss):.5f}, PyTorch {loss.item() + penalty:.5f}")
+            print(f"{'update':>8}{'ours':>8}{'PyTorch':>9}", flush=True)
+        loss.backward()
         optimizer.step()
         if step % max(1, flags.updates // EVALUATIONS) == 0:
             print(f"{step:8}{ours.evaluate():8.3f}{accuracy():9.3f}", flush=True)

@@ -225,11 +225,15 @@ class Training:
             batch = {name: part for name, part in batch.items() if name != stages.NUMBER}
         return self.model.put(batch)
 
+    def first_state(self, batch: Batch) -> Any:
+        """The state before the first update, for batches like this one, which is on the devices."""
+        return self.model.init(self._init_seed, batch, self._given)
+
     def update(self, batch: Batch) -> jax.Array:
         """Dispatches one SGD update and returns the loss before it, without waiting for either."""
         batch = self.put(batch)
         if self.state is None:
-            self.state = self.model.init(self._init_seed, batch, self._given)
+            self.state = self.first_state(batch)
         self.updates += 1
         rate = np.float32(learning_rate(self._study, self._point, self.updates))
         point = {"learning_rate": rate, "momentum": np.float32(self._point["momentum"])}
