@@ -2,14 +2,16 @@
 
     python -m benchmarks.accelerator                              the workloads at the paper's settings: under 8 minutes
     python -m benchmarks.accelerator --workloads=resnet50_imagenet --config.batch_size=256     one more batch size
-    python -m experiments.figure3 --scale=paper --plan --timing=accelerator.json               hours and memory by it
+    python -m benchmarks.accelerator --input --config.data.data_dir=DIR             also this host's input, and R by it
+    python -m experiments.figure3 --scale=paper --plan --timing=accelerator.json             hours, memory and R by it
 
 The program is the one that trains, on random inputs made on the device. Each workload has a process of its own, and
 what it found is in the file before the next one starts; the file keeps what it held of other devices, batch sizes and
 models. A batch that does not fit into memory is halved until it does, and the file says so. Needs neither TensorFlow
-nor data.
+nor data, but for --input, which times the batches that this host makes of the workload's own data while nothing trains.
 """
 
+import dataclasses
 import json
 import math
 import multiprocessing
@@ -49,6 +51,7 @@ PEAKS = {
 }
 ROUNDS = 7
 ROUND_SECONDS = 0.5
+INPUT_SECONDS = 10.0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,6 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--seconds", type=positive_float, default=75.0, help="most for a workload, compilation included; default: 75"
     )
+    parser.add_argument("--input", action="store_true", help="also time the host's input; needs the workload's data")
     parser.add_argument("--revision", help="of the code, where its folder is no git checkout")
     flags, overrides = parser.parse_with_overrides(argv)
 
@@ -79,6 +83,8 @@ def main(argv: list[str] | None = None) -> int:
             else:
                 found = in_own_process(_measure, study, flags.seconds)
                 known[program] = study.workload, found
+            if flags.input:
+                found = found | in_own_process(_measure_input, study, flags.seconds)
             record = timings.described(study) | found | _provenance(flags.revision)
             records = [old for old in records if not timings.replaces(record, old)] + [record]
             files.write(flags.out, timings.text(records))
@@ -148,6 +154,22 @@ def _measure(study: Study, sender: Connection) -> None:
     compiling = time.perf_counter() - started
     evaluation = seconds_each(lambda count: jax.block_until_ready(model.outputs(state, [batch] * count)))
     sender.send({"evaluation": {**evaluation, "compile_seconds": compiling}})
+
+
+def _measure_input(study: Study, sender: Connection) -> None:
+    """Sends at what rate the host makes the examples of a study's batches, the shuffle buffer filled beforehand.
+
+    The buffer holds a batch, since that of the paper takes minutes to fill and makes the rate no other.
+    """
+    from experiments.protocol.training import Training
+
+    batches = iter(Training(dataclasses.replace(study, shuffle_buffer=study.batch_size)).own_batches())
+    next(batches), next(batches)
+    started, count = time.perf_counter(), 0
+    while (taken := time.perf_counter() - started) < INPUT_SECONDS:
+        next(batches)
+        count += 1
+    sender.send({"input": {"examples_per_second": count * study.batch_size / taken, "cores": os.cpu_count()}})
 
 
 def _update(model: Any, study: Study, batch_size: int) -> tuple[dict[str, Any], Any]:

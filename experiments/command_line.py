@@ -248,11 +248,11 @@ def plan(
         memory.append(cost)
     rows.append(("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
     width = max(len(str(row[0])) for row in rows)
-    devices = f" {'GB on 1, 8, 32 devices':>24}" if records else ""
+    devices = f" {'GB on 1, 8, 32 devices':>24} {'R':>7}" if records else ""
     lines = [f"{'study':{width}} {'trials':>7} {'updates':>14} {'fresh examples':>17} {'hours':>9}{devices}"]
     for (name, *numbers, row_hours), cost in zip(rows, [*memory, None], strict=True):
         words = "unknown" if math.isnan(row_hours) else f"{row_hours:,.1f}"
-        lines.append(f"{name:{width}} " + "{:7,} {:14,} {:17,.0f} {:>9}".format(*numbers, words) + _gigabytes(cost))
+        lines.append(f"{name:{width}} " + "{:7,} {:14,} {:17,.0f} {:>9}".format(*numbers, words) + _measured(cost))
     lines.append(
         "Trials: feasible ones, each trained to its budget; infeasible ones come on top, those that are stopped early "
         "take less. Hours: of one accelerator, or of one core where there is none. What figures share is run once."
@@ -262,7 +262,9 @@ def plan(
         lines.append(
             f"Hours and memory by what was measured on {kinds or 'other programs'}, evaluations included, "
             "input that keeps up assumed; ~ in proportion to another batch size. Memory is a device's: all of the "
-            "parameters, its part of the batch."
+            "parameters, its part of the batch. R: what the input alone takes for a batch over what an update takes, "
+            "where `benchmarks.accelerator --input` timed it; above 1 hours grow by it, and echoing with e up to R "
+            "takes them back."
         )
     if math.isnan(rows[-1][-1]):
         lines.append(
@@ -273,11 +275,12 @@ def plan(
     return "\n".join(lines)
 
 
-def _gigabytes(cost: timings.Cost | None) -> str:
+def _measured(cost: timings.Cost | None) -> str:
     if cost is None:
         return ""
     each = ", ".join(f"{cost.bytes_per_device(devices) / 1e9:.1f}" for devices in (1, 8, 32))
-    return f" {('' if cost.measured else '~') + each:>24}"
+    r = "unknown" if cost.r is None else f"{cost.r:.2g}"
+    return f" {('' if cost.measured else '~') + each:>24} {r:>7}"
 
 
 def status(studies: Sequence[Study], root: Path) -> str:

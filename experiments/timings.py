@@ -17,7 +17,8 @@ Record = Mapping[str, Any]
 class Cost:
     """What updates of a study cost on `devices`, evaluations included: seconds an update, and bytes a device.
 
-    `measured` if its own batch size was; otherwise everything is in proportion to another size's.
+    `measured` if its own batch size was; otherwise everything is in proportion to another size's. `r` is the paper's
+    R, seconds of the input for a batch over seconds of an update without evaluations; None where no input was timed.
     """
 
     devices: int
@@ -26,6 +27,7 @@ class Cost:
     state_bytes: float
     batch_bytes: float
     measured: bool
+    r: float | None
 
     def bytes_per_device(self, devices: int) -> float:
         """Memory that training takes on each of so many devices: the state whole, of the batch its part."""
@@ -100,7 +102,7 @@ def cost(study: Study, records: Sequence[Record]) -> Cost | None:
 
     record = min(of_program, key=distance)
     share = study.batch_size / record["batch_size"]
-    update, evaluation = record["update"], record.get("evaluation")
+    update, evaluation, host = record["update"], record.get("evaluation"), record.get("input")
     seconds = update["seconds"] * share
     if evaluation:
         batches = -(-study.config["data"]["validation_examples"] // study.config["eval_batch_size"])
@@ -112,6 +114,7 @@ def cost(study: Study, records: Sequence[Record]) -> Cost | None:
         update["state_bytes"],
         (update["peak_bytes"] - update["state_bytes"]) * share,
         measured=share == 1 and evaluation is not None,
+        r=host and record["batch_size"] / host["examples_per_second"] / update["seconds"],
     )
 
 
@@ -126,6 +129,11 @@ def in_words(record: Record) -> str:
             words += f", {update['share_of_peak_operations']:.0%} of the device's peak"
     if evaluation := record.get("evaluation"):
         words += f"; {evaluation['seconds'] * 1e3:,.2f} ms an evaluation batch"
+    if host := record.get("input"):
+        rate, cores = host["examples_per_second"], host["cores"]
+        words += f"; input {rate:,.0f} examples/s on {cores} cores, {rate / cores:,.0f} a core"
+        if update:
+            words += f", R = {record['batch_size'] / rate / update['seconds']:.2g}"
     if twin := record.get("same_program_as"):
         words += f" (the program of {twin})"
     return words + (f"; {record['error']}" if "error" in record else "")

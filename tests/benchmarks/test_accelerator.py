@@ -109,6 +109,20 @@ def test_a_record_is_made_without_tensorflow_and_kept_beside_others(tmp_path):
     assert first["evaluation"]["seconds"] > 0
 
 
+def test_the_input_is_timed_alone(monkeypatch):
+    monkeypatch.setattr(accelerator, "INPUT_SECONDS", 0.2)
+    of, sent = study("transformer_lm1b", "smoke"), Sent()
+    accelerator._measure_input(of, sent)
+    (found,) = sent
+    assert found["input"]["examples_per_second"] > 0
+    record = timings.described(of) | found | {"update": {"seconds": 2.0, "share_of_peak_operations": None}}
+    record["update"] |= {"peak_bytes": 1, "state_bytes": 1}
+    record["device"] = {"kind": "cpu", "count": 1}
+    expected = of.batch_size / found["input"]["examples_per_second"] / 2
+    assert timings.cost(of, [record]).r == pytest.approx(expected)
+    assert f"R = {expected:.2g}" in timings.in_words(record)
+
+
 def dies(study, sender):
     sender.send({"device": "known"})
     sender.close()

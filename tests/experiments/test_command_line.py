@@ -147,14 +147,15 @@ def test_plan_by_what_was_measured(tmp_path, capsys):
         "device": {"kind": "H100", "count": 2},
         "update": {"seconds": 0.1, "state_bytes": 1e9, "peak_bytes": 9e9},
         "evaluation": {"seconds": study.config["eval_every_steps"] / 10 / batches},
+        "input": {"examples_per_second": 2_048, "cores": 8},
     }
     file = tmp_path / "accelerator.json"
     file.write_text(timings.text([record]))
     assert run("--scale=paper", "--panel=a", "--plan", f"--timing={file}") == 0
     printed = capsys.readouterr().out
     (baseline,) = [line for line in printed.splitlines() if line.startswith("transformer_lm1b baseline")]
-    # 0.2 s at the whole batch and 0.1 for evaluation, 10 million updates, two devices
-    assert baseline.split()[-4:] == [f"{10e6 * 0.3 * 2 / 3600:,.1f}", "~33.0,", "5.0,", "2.0"]
+    # 0.2 s at the whole batch and 0.1 for evaluation, 10 million updates, two devices; 0.25 s of input for 0.1 s
+    assert baseline.split()[-5:] == [f"{10e6 * 0.3 * 2 / 3600:,.1f}", "~33.0,", "5.0,", "2.0", "2.5"]
     assert "measured on 2 x H100" in printed
     assert run("--scale=paper", "--panel=d", "--plan", f"--timing={file}") == 0
     assert "unknown" in capsys.readouterr().out
