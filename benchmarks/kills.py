@@ -25,6 +25,7 @@ from pathlib import Path
 
 import psutil
 
+from experiments import workloads
 from experiments.command_line import Parser, exit_code, natural, positive
 from experiments.protocol import tables
 from experiments.protocol.study import EngineError
@@ -52,17 +53,19 @@ class Job:
     several: bool = False
 
 
-def _trials(figure: int, workload_panel: str, *settings: str) -> Job:
+def _trials(workload: str, examples: int) -> Job:
+    """One trial of each variant, which reads so many fresh examples."""
+    variants = ("baseline", *workloads.echoing(workload))
     command = (
-        f"experiments.figure{figure}",
+        "experiments.figure3",
         "--scale=small",
-        f"--panel={workload_panel}",
+        f"--panel={workloads.WORKLOADS[workload].panels[3]}",
         "--engine=inline",
         "--runs={folder}/runs",
         "--checkpoint-seconds=1",
         "--config.searches=1",
         "--config.trials=1",
-        *settings,
+        *(f"--config.budget_fresh_examples.{variant}={examples}" for variant in variants),
     )
     return Job(command, ("**/measurements.jsonl", "**/study.json"), kept="**/result.json")
 
@@ -99,10 +102,10 @@ def _pages(folder: Path, files: int = 6, pages: int = 1_500) -> None:
 
 
 JOBS = {
-    "transformer_lm1b": _trials(3, "a"),
-    "resnet32_cifar10": _trials(3, "c"),
-    "resnet50_imagenet": _trials(3, "d"),
-    "ssd_coco": _trials(3, "e"),
+    "transformer_lm1b": _trials("transformer_lm1b", 12_800),
+    "resnet32_cifar10": _trials("resnet32_cifar10", 16_000),
+    "resnet50_imagenet": _trials("resnet50_imagenet", 12_800),
+    "ssd_coco": _trials("ssd_coco", 4_800),
     "run": Job(
         ("experiments.figure3", "--scale=smoke", "--panel=a", "--workers=2", "--bound=off", "--runs={folder}/runs"),
         ("**/measurements.jsonl", "**/study.json"),

@@ -48,15 +48,17 @@ def test_the_other_figures_do_not_notice(suite):
 
 
 @pytest.mark.slow
-def test_a_source_or_model_that_is_not_there_is_one_line(suite):
-    for setting, named in (
-        ("data.source=experiments.workloads.nothing:images", "data.source experiments.workloads.nothing:images"),
-        ("model.name=models.tasks:nothing", "model.name models.tasks:nothing"),
-        ("model.name=nothing", "or package.module:function"),
-    ):
-        command = ("experiments.figure3", "--scale=smoke", "--panel=f", "--engine=inline", f"--config.{setting}")
-        done = subprocess.run(
-            [sys.executable, "-m", *command, "--runs=others"], cwd=suite, capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 1
-        assert named in done.stderr.splitlines()[-1]
+def test_a_source_that_is_not_there_is_one_line(suite):
+    named = "data.source experiments.workloads.nothing:images"
+    command = (
+        "experiments.figure3",
+        "--scale=smoke",
+        "--panel=f",
+        "--engine=inline",
+        f"--config.{named.replace(' ', '=')}",
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", *command, "--runs=others"], cwd=suite, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 1
+    assert named in done.stderr.splitlines()[-1]

@@ -166,7 +166,12 @@ def test_rate_rises_linearly_and_drops_twice():
 
 @pytest.mark.parametrize(
     ("override", "named"),
-    [({"data.source": "nowhere"}, "source"), ({"model.heads": "3"}, "heads"), ({"model.name": "rnn"}, "name")],
+    [
+        ({"data.source": "nowhere"}, "source"),
+        ({"model.heads": "3"}, "heads"),
+        ({"model.name": "rnn"}, "name"),
+        ({"model.name": "models.tasks:rnn"}, "rnn"),
+    ],
 )
 def test_bad_settings_are_named(override, named):
     with pytest.raises(ConfigError, match=named):

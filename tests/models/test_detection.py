@@ -315,8 +315,8 @@ def test_a_batch_without_objects_has_a_loss_of_zero_and_finite_gradients():
         "boxes": np.zeros((16, 5, 4), np.float32),
         "labels": np.full((16, 5), -1, np.int32),
     }
-    parameters, statistics = task.init(jax.random.key(0), batch)
-    (loss, _), gradients = jax.value_and_grad(task.loss, has_aux=True)(parameters, statistics, batch)
+    parameters, statistics = jax.jit(task.init)(jax.random.key(0), batch)
+    (loss, _), gradients = jax.jit(jax.value_and_grad(task.loss, has_aux=True))(parameters, statistics, batch)
     assert loss == 0
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradients))
 
