@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import detections, evidence, figure3, figure4, figure5, figure6, figure7, figure8, timeline
+from analysis import detections, editions, evidence, figure3, figure4, figure5, figure6, figure7, figure8, timeline
 from analysis.drawing import report
 from analysis.statistics import paper
 from experiments import workloads
@@ -31,7 +31,8 @@ def redraw(results: Path = tables.RESULTS) -> str:
             path = results / scale / "claims.md"
             files.write(path, claims(results, scale))
             words.append(f"written: {path}")
-        words += [other.make(results, scale) for other in (timeline, detections) if other.has_results(results, scale)]
+        others = (timeline, detections, editions)
+        words += [other.make(results, scale) for other in others if other.has_results(results, scale)]
     return "\n\n".join(words)
 
 

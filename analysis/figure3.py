@@ -3,7 +3,7 @@
     python -m analysis.figure3 --scale=small        ours beside the paper's; a few seconds
     python -m analysis.figure3 --scale=published    the paper's bars alone
 
-Writes results/<scale>/figure3.png, .svg and .csv; the claims as claims_figure3.md; of
+Writes results/<scale>/figure3.png, .svg and .csv; the claims as claims_figure3.md and .csv; of
 ours also figure3_curves, the winners' learning curves, and figure3_space, the search spaces.
 """
 

@@ -3,7 +3,7 @@
     python -m analysis.figure5 --scale=small        ours beside the paper's; a few seconds
     python -m analysis.figure5 --scale=published    the paper's bars alone
 
-Writes results/<scale>/figure5.png, .svg and .csv; the claims as claims_figure5.md; of
+Writes results/<scale>/figure5.png, .svg and .csv; the claims as claims_figure5.md and .csv; of
 ours also figure5_curves, the winners' learning curves, and figure5_space, the search spaces.
 """
 

@@ -3,7 +3,7 @@
     python -m analysis.figure6 --scale=small        ours beside the paper's; a few seconds
     python -m analysis.figure6 --scale=published    the paper's bars alone
 
-Writes results/<scale>/figure6.png, .svg and .csv; the claims as claims_figure6.md; of
+Writes results/<scale>/figure6.png, .svg and .csv; the claims as claims_figure6.md and .csv; of
 ours also figure6_curves, the winners' learning curves, and figure6_space, the search spaces.
 """
 

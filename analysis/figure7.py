@@ -3,7 +3,7 @@
     python -m analysis.figure7 --scale=small        ours beside the paper's; a few seconds
     python -m analysis.figure7 --scale=published    the paper's bars alone
 
-Writes results/<scale>/figure7.png, .svg and .csv; the claims as claims_figure7.md; of
+Writes results/<scale>/figure7.png, .svg and .csv; the claims as claims_figure7.md and .csv; of
 ours also figure7_curves, the winners' learning curves, and figure7_space, the search spaces.
 """
 

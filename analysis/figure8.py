@@ -3,7 +3,7 @@
     python -m analysis.figure8 --scale=small        ours beside the paper's; a few seconds
     python -m analysis.figure8 --scale=published    the paper's values alone
 
-Writes results/<scale>/figure8.png, .svg and .csv; the claims as claims_figure8.md; of
+Writes results/<scale>/figure8.png, .svg and .csv; the claims as claims_figure8.md and .csv; of
 ours also figure8_curves, the learning curves of the best trials, and figure8_space, the search spaces.
 """
 

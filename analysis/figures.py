@@ -164,7 +164,7 @@ class Analysis:
                 **pictures,
                 **plots.pictures(self.draw(rows), path),
                 path.with_suffix(".csv"): bars.to_csv(index=False),
-                folder / f"claims_figure{self.number}.md": report.page(table, notes),
+                **report.claims(folder, self.number, table, notes),
             }
         )
         parts = [self.measure.describe(bars), *words, report.markdown(table), *report.bullets(notes), f"drawn: {path}"]

@@ -1,6 +1,7 @@
 """What the analysis writes beside a picture: tables as CSV and Markdown."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -113,6 +114,14 @@ def describe_model_errors(errors: pd.DataFrame) -> str:
 def bullets(notes: Sequence[str]) -> list[str]:
     """Notes as one list in Markdown, none if there are none."""
     return ["\n".join(f"- {note}" for note in notes)] if notes else []
+
+
+def claims(folder: Path, number: int, table: pd.DataFrame, notes: Sequence[str] = ()) -> dict[Path, str]:
+    """The files of a figure's claims by path: for readers, with notes below, and for programs."""
+    return {
+        folder / f"claims_figure{number}.md": page(table, notes),
+        folder / f"claims_figure{number}.csv": table.to_csv(index=False),
+    }
 
 
 def page(table: pd.DataFrame, notes: Sequence[str] = ()) -> str:
