@@ -117,11 +117,11 @@ def main(argv: list[str] | None = None) -> int:
 
         studies = coarse(flags.scale, names)
         engine.run(studies, root=flags.runs, workers=flags.workers)
-        table = [row for row in settings.placed(flags.scale) if row["workload"] not in names]
-        for study in studies:
-            table += rows(study, best_points(study, flags.runs))
+        found = [row for study in studies for row in rows(study, best_points(study, flags.runs))]
         path = settings.SPACES / f"{flags.scale}.csv"
-        files.write(path, pd.DataFrame(table).to_csv(index=False))
+        with files.locked(settings.SPACES):
+            table = [row for row in settings.placed(flags.scale) if row["workload"] not in names] + found
+            files.write(path, pd.DataFrame(table).to_csv(index=False))
         print(f"{len(studies)} search spaces placed in {path}")
 
     return exit_code(work, stopped="stopped; finished trials are kept, the same command goes on from here")
