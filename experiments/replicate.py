@@ -3,11 +3,13 @@
     python -m experiments.replicate --scale=small --trials=20              about 15 s a trial on a quiet core
     python -m experiments.replicate --scale=small --trials=5 --seed=1      five others
     python -m experiments.replicate --scale=small --trials=5 --workload=ssd_coco
+    python -m experiments.replicate --scale=small --trial=21fecbe5/0/3         that of this config_hash/search/trial
 
 A trial is a function of its study, search and index: on the same kind of processor its measurements must be the same
 bits, whatever the revision, and one that differs there is an error. On another processor or device sums differ from
 about the sixth digit on; there the command says how long the two agree, to 1e-5, and how far apart the target is.
-Trials that were stopped early are trained as far as they were. Writes results/<scale>/replicated.csv, a row a trial.
+Trials that were stopped early are trained as far as they were. Writes results/<scale>/replicated.csv, a row a trial,
+but for one that was named.
 """
 
 import csv
@@ -50,7 +52,27 @@ def chosen(results: Path, scale: str, count: int, seed: int, workload: str | Non
         of_workload = f" of {workload}" if workload is not None else ""
         raise ConfigError(f"--trials={count}: {results / scale / 'trials.csv'} has {len(trials):,}{of_workload}")
     drawn = trials.iloc[np.sort(np.random.default_rng(seed).choice(len(trials), count, replace=False))]
-    return drawn.merge(studies[["config_hash", "config", "searches"]], on="config_hash", how="left")
+    return _with_studies(drawn, studies)
+
+
+def named(results: Path, scale: str, trial: str) -> pd.DataFrame:
+    """The committed trial `config_hash/search/trial`, as `chosen` gives those that it draws.
+
+    Raises:
+      ResultsError: a table is missing or damaged.
+      ConfigError: there is no such trial.
+    """
+    trials, studies = (tables.read(results, scale, name) for name in ("trials", "studies"))
+    names = trials["config_hash"] + "/" + trials["search"].astype(str) + "/" + trials["trial"].astype(str)
+    if not (names == trial).any():
+        raise ConfigError(
+            f"--trial={trial}: {results / scale / 'trials.csv'} has none of this config_hash/search/trial"
+        )
+    return _with_studies(trials[names == trial], studies)
+
+
+def _with_studies(trials: pd.DataFrame, studies: pd.DataFrame) -> pd.DataFrame:
+    return trials.merge(studies[["config_hash", "config", "searches"]], on="config_hash", how="left")
 
 
 def study_of(trial: dict[str, Any], scale: str) -> Study:
@@ -212,15 +234,20 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(__doc__)
     parser.add_argument("--scale", choices=workloads.SCALES, required=True)
     parser.add_argument("--trials", type=positive, default=20, help="how many; default 20")
+    parser.add_argument("--trial", metavar="HASH/SEARCH/TRIAL", help="only this one, and nothing is written")
     parser.add_argument("--seed", type=natural, default=0, help="of the choice; default 0")
     parser.add_argument("--workload", help="draw only its trials, e.g. ssd_coco")
     parser.add_argument("--results", type=folder, default=tables.RESULTS)
     flags = parser.parse_args(argv)
 
     def work() -> None:
-        drawn = chosen(flags.results, flags.scale, flags.trials, flags.seed, flags.workload).to_dict("records")
-        rows = replicate(flags.results, flags.scale, drawn)
-        save(flags.results / flags.scale / "replicated.csv", rows)
+        if flags.trial:
+            drawn = named(flags.results, flags.scale, flags.trial)
+        else:
+            drawn = chosen(flags.results, flags.scale, flags.trials, flags.seed, flags.workload)
+        rows = replicate(flags.results, flags.scale, drawn.to_dict("records"))
+        if not flags.trial:
+            save(flags.results / flags.scale / "replicated.csv", rows)
         print(f"\n{summary(rows)}")
         check(rows)
 

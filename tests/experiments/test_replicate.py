@@ -158,6 +158,14 @@ def test_the_choice_is_of_one_workload_and_a_function_of_the_seed(results, capsy
     assert "has 0 of ssd_coco" in capsys.readouterr().err
 
 
+def test_one_trial_can_be_named(results, capsys):
+    trial = replicate.chosen(results, "smoke", 1, 0, None).iloc[0]
+    name = f"{trial['config_hash']}/{trial['search']}/{trial['trial']}"
+    assert replicate.named(results, "smoke", name).iloc[0]["config"] == trial["config"]
+    assert replicate.main(["--scale=smoke", f"--trial={trial['config_hash']}/9/9", f"--results={results}"]) == 1
+    assert "has none of this config_hash/search/trial" in capsys.readouterr().err
+
+
 def test_the_point_is_the_committed_one_whatever_the_order_of_the_search_space(tmp_path):
     study = tiny(searches=1, trials=1)
     space = dict(reversed(study.config["search_space"].items()))
