@@ -1,14 +1,23 @@
-"""Ctrl-C while a command is still importing, or already ending: one line or none, as in between."""
+"""Ctrl-C while a command is still importing, or already ending: one line or none, as in between; and never unheard."""
 
+import os
 import signal
 import sys
+import threading
 from types import TracebackType
+from typing import Any
+
+SIGNAL_OF: dict[type[BaseException], signal.Signals] = {KeyboardInterrupt: signal.SIGINT}
+"""The signal that each of these exceptions is raised by."""
+
+AGAIN_SECONDS = 0.05
 
 
 def in_one_line() -> None:
     """Has an interrupt said in one line, if Python was started as `python -m` a module of ours; for its packages."""
     if sys.argv[:1] == ["-m"]:  # until that module runs
         sys.excepthook = _hook
+        sys.unraisablehook = _unraisable
 
 
 def at_the_end() -> None:
@@ -22,3 +31,12 @@ def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType 
         print("stopped", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
+
+
+def _unraisable(swallowed: Any) -> None:
+    """Sends a signal again whose exception came where Python can only report it: in a destructor or a callback."""
+    number = SIGNAL_OF.get(swallowed.exc_type)
+    if number is None:
+        sys.__unraisablehook__(swallowed)
+    else:  # from another thread and a little later: at once it would be raised, and swallowed, here
+        threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), number)).start()

@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from experiments.protocol.study import Stopped
+from pipelines import interrupts
+
+interrupts.SIGNAL_OF[Stopped] = signal.SIGTERM
 
 _asked = threading.Event()
 _training = threading.Event()
