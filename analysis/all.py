@@ -2,8 +2,9 @@
 
     python -m analysis.all
 
-Besides, it puts the claims of all figures, also of those that were not run, into results/<scale>/claims.md, and what
-echoed examples were worth into the evidence that `pipelines.echoing.advice` advises by.
+Besides, it puts the claims of all figures, also of those that were not run, into results/<scale>/claims.md, all that
+held into one page (`analysis.report`), and what echoed examples were worth into the evidence that
+`pipelines.echoing.advice` advises by.
 """
 
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import detections, editions, evidence, figure3, figure4, figure5, figure6, figure7, figure8, timeline
+from analysis import report as page
 from analysis.drawing import report
 from analysis.statistics import paper
 from experiments import workloads
@@ -30,7 +32,7 @@ def redraw(results: Path = tables.RESULTS) -> str:
         if drawn and scale != paper.PUBLISHED:
             path = results / scale / "claims.md"
             files.write(path, claims(results, scale))
-            words.append(f"written: {path}")
+            words += [f"written: {path}", page.make(results, scale)]
         others = (timeline, detections, editions)
         words += [other.make(results, scale) for other in others if other.has_results(results, scale)]
     return "\n\n".join(words)
