@@ -36,8 +36,8 @@ def test_the_sentence_counts_verdicts():
         ]
     )
     assert report.summary(claims) == (
-        "Of 5 claims of the paper's Figures 3 to 8, 3 hold at our scale, 1 do not and 1 are undecided; of the 3 decided "
-        "ones that the paper's own numbers decide too, 1 agree with them."
+        "Of 5 claims of the paper's Figures 3 to 8, 3 hold at our scale, 1 do not and 1 are undecided; of the 3 "
+        "decided ones that the paper's own numbers decide too, 1 agree with them."
     )
 
 
