@@ -1,4 +1,4 @@
-"""Ctrl-C while a command imports its libraries."""
+"""Ctrl-C while a command imports its libraries, or where Python can only report it."""
 
 import os
 import signal
@@ -7,6 +7,27 @@ import sys
 import time
 
 import pytest
+
+SWALLOWED = """
+import os, signal, sys, time
+sys.argv = ["-m"]
+import experiments
+from experiments.command_line import exit_code
+sys.argv = ["command"]
+
+class Dying:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{name})
+        time.sleep(0)
+
+def work():
+    Dying()
+    for _ in range(500):
+        time.sleep(0.01)
+    print("unheard")
+
+sys.exit(exit_code(work, stopped="stopped; kept"))
+"""
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
@@ -19,3 +40,9 @@ def test_an_interrupt_is_one_line(module):
     _, said = process.communicate(timeout=60)
     assert process.returncode
     assert len(said.splitlines()) == 1, said
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_that_comes_in_a_destructor_is_heard(name, code):
+    done = subprocess.run([sys.executable, "-c", SWALLOWED.format(name=name)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "stopped; kept\n")
