@@ -12,7 +12,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import detections, editions, evidence, figure3, figure4, figure5, figure6, figure7, figure8, timeline
+from analysis import (
+    detections,
+    editions,
+    evidence,
+    figure3,
+    figure4,
+    figure5,
+    figure6,
+    figure7,
+    figure8,
+    reuse,
+    timeline,
+)
 from analysis import report as page
 from analysis.drawing import report
 from analysis.statistics import paper
@@ -33,7 +45,7 @@ def redraw(results: Path = tables.RESULTS) -> str:
             path = results / scale / "claims.md"
             files.write(path, claims(results, scale))
             words += [f"written: {path}", page.make(results, scale)]
-        others = (timeline, detections, editions)
+        others = (timeline, detections, editions, reuse)
         words += [other.make(results, scale) for other in others if other.has_results(results, scale)]
     return "\n\n".join(words)
 
