@@ -58,7 +58,7 @@ def test_a_copy_of_no_worth_saves_nothing_and_a_perfect_one_e_times():
         assert form.speedup(np.array([4.0]), min(high, 1.0))[0] == pytest.approx(4, rel=1e-3)
 
 
-def test_what_was_run_is_drawn(tmp_path):
+def test_the_papers_results_and_ours_are_fitted():
     fit = reuse.fits(reuse.found(tables.RESULTS, "small"))
     assert set(fit["source"]) == {"published", "small"}
     assert (fit["residual"] <= fit["left_out"]).all()
