@@ -254,7 +254,7 @@ def _faults_left(folder: Path, said: list[Path], killed: "list[subprocess.Popen[
         for each in left:
             each.kill()
     if sent != "SIGKILL":
-        faults += [f"a traceback: {_last_line(path)}" for path in said if "Traceback" in path.read_text()]
+        faults += [f"a traceback:\n{text}" for path in said if "Traceback" in (text := path.read_text())]
         faults += [f"{path} is left" for path in folder.rglob("*.unfinished")]
     return faults
 
