@@ -1,9 +1,11 @@
 """Ctrl-C while a command is still importing, or already ending: one line or none, as in between; and never unheard."""
 
+import contextlib
 import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -24,6 +26,19 @@ def at_the_end() -> None:
     """Has an interrupt end the process at once, where `in_one_line` took effect: all that is left is cleaning up."""
     if sys.excepthook is _hook:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def unheard() -> Iterator[None]:
+    """Has threads that start meanwhile, and their processes, not hear Ctrl-C; one that comes is heard afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

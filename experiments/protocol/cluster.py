@@ -17,6 +17,7 @@ from tqdm import tqdm
 from experiments.protocol import claim, stopping, worker
 from experiments.protocol.progress import Progress, Task, show
 from experiments.protocol.study import EngineError, Stopped
+from pipelines import interrupts
 
 ANSWER_SECONDS = 20.0
 """How long a scheduler may take to answer."""
@@ -114,6 +115,20 @@ def default_workers(scale: str) -> int:
     return 1 if scale in worker.ACCELERATED else os.cpu_count() or 1
 
 
+@contextlib.contextmanager
+def _loop() -> Iterator[Any]:
+    """An event loop in a thread, whose processes do not hear a terminal's Ctrl-C: they end as they are told."""
+    from distributed.utils import LoopRunner
+
+    runner = LoopRunner()
+    with interrupts.unheard():
+        runner.start()
+    try:
+        yield runner.loop
+    finally:
+        runner.stop()
+
+
 def worker_options(environment: dict[str, str]) -> dict[str, Any]:
     """Of Dask's nanny, which starts a worker process and starts it again if it dies."""
     return {
@@ -179,6 +194,7 @@ def connected(scheduler: str | None, environments: Sequence[dict[str, str]]) -> 
                 },
                 security=security,
                 silence_logs=logging.CRITICAL,
+                loop=stack.enter_context(_loop()),
             )
             scheduler = str(stack.enter_context(cluster).scheduler_address)
         where = address(scheduler)

@@ -1,4 +1,7 @@
-"""What a Dask worker process does when it starts: hears SIGTERM, and then lets its trial save itself before it goes."""
+"""What a Dask worker process does when it starts: hears SIGTERM, and then lets its trial save itself before it goes.
+
+The Ctrl-C of a terminal, which all processes get, is left to the command, which tells its workers to go.
+"""
 
 import asyncio
 import contextlib
@@ -15,6 +18,7 @@ def dask_setup(worker: Any) -> None:
     """Called by Dask in the worker's process."""
     if threading.current_thread() is not threading.main_thread():
         return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: worker.loop.add_callback_from_signal(_leave, worker))
 
 

@@ -122,6 +122,22 @@ def test_a_stop_of_all_its_processes_at_once_does_not_wait_for_workers_that_are_
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_a_terminals_interrupt_is_heard_by_the_command_and_not_by_workers_that_import(tmp_path):
+    process = start(tmp_path, new_group=True)
+    deadline = time.monotonic() + 60
+    while not any("spawn_main" in " ".join(each.cmdline()) for each in psutil.Process(process.pid).children()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=40)[0]
+    assert process.returncode == 130
+    assert "the same command goes on from here" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
 def test_bound_saves_updates_and_changes_no_minimum(tmp_path):
     least = {}
     updates = {}
