@@ -223,8 +223,8 @@ def make(results: Path, scale: str) -> str:
 
 
 def has_results(results: Path, scale: str) -> bool:
-    """Whether any of the figures was run."""
-    return any(figure.ANALYSIS.has_results(results, scale) for figure in FIGURES)
+    """Whether any of the figures was run, at a scale of ours."""
+    return scale != paper.PUBLISHED and any(figure.ANALYSIS.has_results(results, scale) for figure in FIGURES)
 
 
 if __name__ == "__main__":
