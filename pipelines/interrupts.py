@@ -29,12 +29,15 @@ def at_the_end() -> None:
 
 
 @contextlib.contextmanager
-def unheard() -> Iterator[None]:
-    """Has threads that start meanwhile, and their processes, not hear Ctrl-C; one that comes is heard afterwards."""
+def unheard(*signals: signal.Signals) -> Iterator[None]:
+    """Has this thread, those that start meanwhile and their processes not hear these signals.
+
+    One that comes is heard by this thread afterwards, by the others never.
+    """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
     finally:

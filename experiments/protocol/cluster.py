@@ -5,10 +5,12 @@ import json
 import logging
 import os
 import queue
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +123,8 @@ def _loop() -> Iterator[Any]:
     from distributed.utils import LoopRunner
 
     runner = LoopRunner()
-    with interrupts.unheard():
+    resource_tracker.ensure_running()  # whoever begins it hears Ctrl-C from then on
+    with interrupts.unheard(signal.SIGINT):
         runner.start()
     try:
         yield runner.loop
@@ -186,17 +189,21 @@ def connected(scheduler: str | None, environments: Sequence[dict[str, str]]) -> 
         if scheduler is None:
             security = Security.temporary()
             local = {"host": "tls://127.0.0.1", "security": security}
-            cluster = SpecCluster(
-                scheduler={"cls": Scheduler, "options": local | {"dashboard_address": "127.0.0.1:0"}},
-                workers={
-                    number: {"cls": Nanny, "options": local | worker_options(environment)}
-                    for number, environment in enumerate(environments)
-                },
-                security=security,
-                silence_logs=logging.CRITICAL,
-                loop=stack.enter_context(_loop()),
-            )
-            scheduler = str(stack.enter_context(cluster).scheduler_address)
+            loop = stack.enter_context(_loop())
+            with interrupts.unheard(signal.SIGINT, signal.SIGTERM):  # Dask cannot close a cluster that still starts
+                cluster = stack.enter_context(
+                    SpecCluster(
+                        scheduler={"cls": Scheduler, "options": local | {"dashboard_address": "127.0.0.1:0"}},
+                        workers={
+                            number: {"cls": Nanny, "options": local | worker_options(environment)}
+                            for number, environment in enumerate(environments)
+                        },
+                        security=security,
+                        silence_logs=logging.CRITICAL,
+                        loop=loop,
+                    )
+                )
+            scheduler = str(cluster.scheduler_address)
         where = address(scheduler)
         try:
             client = _within(ANSWER_SECONDS, lambda: Client(where, timeout=10, security=security))
