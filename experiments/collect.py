@@ -1,6 +1,6 @@
 """Compacts finished runs into the tables that the figures are drawn from.
 
-    python -m experiments.collect --scale=small [--runs=runs] [--results=results] [--allow-changed]
+    python -m experiments.collect --scale=small [--runs=runs] [--results=results] [--allow-changed] [--replace]
 
 Writes, to results/<scale>/:
 
@@ -8,7 +8,8 @@ Writes, to results/<scale>/:
     measurements.parquet  the validation metric of each of them, over updates and fresh examples
     studies.csv           one row a study: counts by status, target, budget, search space, whole configuration
 
-Studies that are already in the tables are replaced, others are kept; unfinished studies are named and left out. The
+Studies that are already in the tables are replaced, others are kept, unless --replace says that a workload that is
+collected has been run anew as a whole; unfinished studies are named and left out. The
 tables hold what the search would have recorded one trial after the other (`protocol.search.settle`), so they do not
 depend on how many workers there were. Only wall seconds do.
 
@@ -93,10 +94,11 @@ def study_row(study: Study, trials: list[dict[str, Any]]) -> dict[str, object]:
     }
 
 
-def collect(runs: Path, results: Path, scale: str, allow_changed: bool = False) -> str:
+def collect(runs: Path, results: Path, scale: str, *, allow_changed: bool = False, replace: bool = False) -> str:
     """Updates results/<scale>/ and returns what it did, in words.
 
-    With `allow_changed` trials of files that are in no revision count as well, as they always do at smoke scale.
+    With `allow_changed` trials of files that are in no revision count as well, as they always do at smoke scale. With
+    `replace` a workload that is collected keeps none of the studies that the tables had of it.
 
     Raises:
       ResultsError: there are no runs at this scale, or two configurations of one study.
@@ -133,7 +135,8 @@ def collect(runs: Path, results: Path, scale: str, allow_changed: bool = False) 
     if not words:
         raise ResultsError(f"no runs under {runs / scale}; run `python -m experiments.figure3 --scale={scale}`")
     if rows_of["studies"]:
-        tables.update(results / scale, {name: pd.DataFrame(rows) for name, rows in rows_of.items()})
+        rows = {name: pd.DataFrame(found) for name, found in rows_of.items()}
+        tables.update(results / scale, rows, replaced=["workload"] if replace else tables.STUDY_KEYS)
     return "\n".join(words)
 
 
@@ -144,8 +147,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=folder, default=store.ROOT)
     parser.add_argument("--results", type=folder, default=tables.RESULTS)
     parser.add_argument("--allow-changed", action="store_true", help="take trials of changed files as well")
+    parser.add_argument("--replace", action="store_true", help="drop a collected workload's other studies")
     flags = parser.parse_args(argv)
-    return exit_code(lambda: print(collect(flags.runs, flags.results, flags.scale, flags.allow_changed)))
+    options = {"allow_changed": flags.allow_changed, "replace": flags.replace}
+    return exit_code(lambda: print(collect(flags.runs, flags.results, flags.scale, **options)))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 `trials`, `measurements` and `studies` are described in `experiments.collect`, `wall_clock` in `experiments.wall_clock`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -111,19 +111,22 @@ def of_rows(rows: pd.DataFrame, studies: pd.DataFrame) -> pd.DataFrame:
     return rows[pd.MultiIndex.from_frame(rows[STUDY_KEYS]).isin(wanted)].reset_index(drop=True)
 
 
-def update(folder: Path, rows_of: Mapping[str, pd.DataFrame]) -> None:
-    """Puts rows into tables, by name, in place of those that they have of the same studies; all of them or none."""
+def update(folder: Path, rows_of: Mapping[str, pd.DataFrame], replaced: Sequence[str] = STUDY_KEYS) -> None:
+    """Puts rows into tables, by name, in place of those that have the same values of `replaced`; all of them or none.
+
+    By default those are of the same studies.
+    """
     with files.locked(folder):
         files.write_together(
-            {_path(folder, name): _updated(_path(folder, name), name, rows) for name, rows in rows_of.items()}
+            {_path(folder, name): _updated(_path(folder, name), name, rows, replaced) for name, rows in rows_of.items()}
         )
 
 
-def _updated(path: Path, name: str, rows: pd.DataFrame) -> str | bytes:
+def _updated(path: Path, name: str, rows: pd.DataFrame, replaced: Sequence[str]) -> str | bytes:
     if path.exists():
-        old = _read(path, name)
-        new_studies = pd.MultiIndex.from_frame(rows[STUDY_KEYS])
-        rows = pd.concat([old[~pd.MultiIndex.from_frame(old[STUDY_KEYS]).isin(new_studies)], rows])
+        old, keys = _read(path, name), list(replaced)
+        new = pd.MultiIndex.from_frame(rows[keys])
+        rows = pd.concat([old[~pd.MultiIndex.from_frame(old[keys]).isin(new)], rows])
     order = [key for key in (*STUDY_KEYS, "search", "trial", "sgd_steps") if key in rows]
     rows = rows.sort_values(order, ignore_index=True)
     return bytes(rows.to_parquet(index=False)) if path.suffix == ".parquet" else str(rows.to_csv(index=False))

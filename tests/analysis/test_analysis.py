@@ -157,6 +157,15 @@ def test_update_table_replaces_the_same_studies_and_keeps_others(tmp_path):
     assert kept["fresh_examples_to_target"].tolist() == [2, 3]
 
 
+def test_update_can_replace_all_that_a_workload_had(tmp_path):
+    old, new = trials([(0, 0, "complete", 1)]), trials([(0, 0, "complete", 2)], variant="batch", factor=2.0)
+    other = trials([(0, 0, "complete", 3)]).assign(workload="another")
+    tables.update(tmp_path, {"trials": pd.concat([old, other])})
+    tables.update(tmp_path, {"trials": new}, replaced=["workload"])
+    kept = pd.read_csv(tmp_path / "trials.csv")
+    assert sorted(kept["fresh_examples_to_target"]) == [2, 3]
+
+
 def test_damaged_table_is_named(tmp_path):
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "trials.csv").write_text("")
