@@ -185,12 +185,14 @@ def prepare(wet: Path, out: Path) -> Counter[str]:
     """Prepares every WET file in a folder that is not prepared yet; returns the counts of all that are.
 
     Raises:
-      BadInput: there is none, or another process is preparing files into `out`.
+      BadInput: there is none, its pages cannot be written, or another process is preparing files into `out`.
     """
     files = sorted(wet.glob("*.warc.wet.gz"))
     if not files:
         raise BadInput(f"no *.warc.wet.gz in {wet}")
     out.mkdir(parents=True, exist_ok=True)
+    import tensorflow as tf  # takes seconds: after what can be refused without it
+
     try:
         with FileLock(out / "lock", blocking=False):
             todo = [file for file in files if not is_prepared(file, out)]
@@ -204,6 +206,8 @@ def prepare(wet: Path, out: Path) -> Counter[str]:
                             unfinished.unlink()
     except Timeout as error:
         raise BadInput(f"another process is preparing files into {out}") from error
+    except tf.errors.OpError as error:
+        raise BadInput(str(error)) from error
     return sum((read_counts(out, file.name) for file in files), Counter())
 
 
@@ -248,14 +252,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--wet", type=Path, required=True, metavar="DIR", help="folder of *.warc.wet.gz files")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the prepared pages")
     flags = parser.parse_args(argv)
-    import tensorflow as tf  # takes seconds, as in what uses it above
-
     try:
         counts = prepare(flags.wet.expanduser(), flags.out.expanduser())
     except KeyboardInterrupt:
         print("stopped; finished files are kept, the same command goes on from here", file=sys.stderr)
         return 130
-    except (BadInput, OSError, tf.errors.OpError) as error:
+    except (BadInput, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(", ".join(f"{name.replace('_', ' ')} {counts[name]:,}" for name in COUNTS))
