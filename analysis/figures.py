@@ -113,8 +113,10 @@ class Analysis:
         winners = self.measure.winners(trials, studies)
         folder = results / scale
         pictures = plots.pictures(
-            curves.draw(curves.curves(measurements, winners), studies), folder / f"figure{self.number}_curves"
-        ) | plots.pictures(space.draw(trials, studies, winners), folder / f"figure{self.number}_space")
+            curves.draw(curves.curves(measurements, winners), studies),
+            folder / f"figure{self.number}_curves",
+            svg=False,
+        ) | plots.pictures(space.draw(trials, studies, winners), folder / f"figure{self.number}_space", svg=False)
         words = [
             report.describe_edges(reach.edges(winners, studies)),
             report.describe_statuses(reach.statuses(trials, studies)),

@@ -4,8 +4,8 @@
 
 A study that needs a share s of its baseline's fresh examples saves with e - 1 copies of each what 1/s - 1 fresh ones
 would have given. Simple forms of 1/s are fitted to every setting that was run at three e or more, by least squares on
-its logarithm, and judged by their error at a point that they were not fitted to. Writes results/<scale>/reuse.png, .svg
-and .csv, and prints the fits.
+its logarithm, and judged by their error at a point that they were not fitted to. Writes results/<scale>/reuse.png and
+.csv, and prints the fits.
 """
 
 import sys
@@ -211,7 +211,9 @@ def make(results: Path, scale: str) -> str:
     table = found(results, scale)
     fit = fits(table)
     path = results / scale / "reuse.png"
-    files.write_together({**plots.pictures(draw(table, fit), path), path.with_suffix(".csv"): fit.to_csv(index=False)})
+    files.write_together(
+        {**plots.pictures(draw(table, fit), path, svg=False), path.with_suffix(".csv"): fit.to_csv(index=False)}
+    )
     shown = fit.assign(**{key: fit[key].map("{:.1%}".format) for key in ("residual", "left_out", "worst")})
     shown = shown.assign(w=fit["w"].map("{:.3f}".format)).astype(str)
     errors = fit.groupby("form", sort=False)["left_out"].agg(lambda column: float(np.sqrt(np.mean(column**2))))

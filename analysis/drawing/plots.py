@@ -8,12 +8,13 @@ import functools
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -219,16 +220,19 @@ def study_labels(studies: pd.DataFrame) -> list[str]:
     return labels
 
 
-def pictures(figure: Figure, path: Path) -> dict[Path, bytes]:
-    """A figure as PNG and SVG, by the paths they belong at; the same bytes for the same figure. Closes it."""
-    settings: dict[str, dict[str, Any]] = {
-        "png": {"dpi": 150, "metadata": {"Software": None}},
-        "svg": {"metadata": {"Date": None, "Creator": None}},
-    }
-    found = {}
-    for form, options in settings.items():
-        picture = io.BytesIO()
-        figure.savefig(picture, format=form, **options)
-        found[path.with_suffix(f".{form}")] = picture.getvalue()
+def pictures(figure: Figure, path: Path, svg: bool = True) -> dict[Path, bytes]:
+    """A figure as PNG, and as SVG, by the paths they belong at; the same bytes for the same figure. Closes it.
+
+    By the canvases themselves: `savefig` draws a figure twice for each form, and lays it out anew.
+    """
+    png = io.BytesIO()
+    figure.set_dpi(150)
+    FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
+    found = {path.with_suffix(".png"): png.getvalue()}
+    if svg:
+        drawn = io.BytesIO()
+        figure.set_layout_engine("none")
+        FigureCanvasSVG(figure).print_svg(drawn, metadata={"Date": None, "Creator": None})
+        found[path.with_suffix(".svg")] = drawn.getvalue()
     plt.close(figure)
     return found

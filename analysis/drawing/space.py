@@ -33,7 +33,8 @@ def draw(trials: pd.DataFrame, studies: pd.DataFrame, winners: pd.DataFrame) -> 
     """A panel a study: learning rate against 1 - momentum, both on log scales, the edges of the space drawn."""
     columns = min(COLUMNS, len(studies))
     shape = (math.ceil(len(studies) / columns), columns)
-    figure, axes = plt.subplots(*shape, figsize=(2.6 * shape[1], 2.5 * shape[0] + 0.4), squeeze=False)
+    size = (2.6 * shape[1], 2.5 * shape[0] + 0.4)
+    figure, axes = plt.subplots(*shape, figsize=size, squeeze=False, layout="constrained")
     labels = plots.study_labels(studies)
     for ax, (_, study), label in zip(axes.flat, studies.iterrows(), labels, strict=False):
         draw_study(ax, reach.of_study(trials, study), study, reach.of_study(winners, study))
@@ -44,8 +45,7 @@ def draw(trials: pd.DataFrame, studies: pd.DataFrame, winners: pd.DataFrame) -> 
     for ax in axes[:, 0]:
         ax.set_ylabel("1 - momentum")
     handles = [plt.scatter([], [], label=kind, **mark) for kind, mark in MARKS.items()]
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / figure.get_figheight()))
-    figure.legend(handles=handles, loc="upper center", ncols=len(MARKS), fontsize=8, frameon=False)
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(MARKS), fontsize=8, frameon=False)
     return figure
 
 

@@ -1,8 +1,10 @@
 """Which of the committed studies a figure is drawn from: those that were run of its settings, whatever is run today."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -36,9 +38,10 @@ def select(experiment: Experiment, results: Path, scale: str) -> Selection:
     """
     table = tables.read(results, scale, "studies")
     chosen = Selection(table.iloc[:0])
+    by_setting = dict(list(table.groupby([*SETTING_KEYS, "bound"])))
     for workload in dict.fromkeys(experiment.panels.values()):
         config = workloads.load(workload, scale)
-        panels = [_panel(table, experiment.studies(config, bound=bound)) for bound in (True, False)]
+        panels = [_panel(by_setting, experiment.studies(config, bound=bound)) for bound in (True, False)]
         complete = [panel for panel in panels if not panel.missing]
         if complete:
             _check_same(complete[0].studies, workload, results / scale)
@@ -59,10 +62,10 @@ class _Panel:
     missing: list[str]
 
 
-def _panel(table: pd.DataFrame, wanted: list[Study]) -> _Panel:
-    found, notes, missing = [table.iloc[:0]], [], []
+def _panel(by_setting: Mapping[Any, pd.DataFrame], wanted: list[Study]) -> _Panel:
+    found, notes, missing = [], [], []
     for study in wanted:
-        row = _row(table, study)
+        row = _row(by_setting, study)
         if row is None:
             missing.append(study.setting)
             continue
@@ -72,22 +75,23 @@ def _panel(table: pd.DataFrame, wanted: list[Study]) -> _Panel:
                 f"{study.workload} {study.setting} was run with a budget of {row['budget_steps'].iloc[0]:,} updates; "
                 f"today's configuration has {study.budget_steps:,}"
             )
-    return _Panel(pd.concat(found).drop_duplicates(STUDY_KEYS).sort_index(), notes, missing)
+    rows = pd.concat(found).drop_duplicates(STUDY_KEYS).sort_index() if found else pd.DataFrame()
+    return _Panel(rows, notes, missing)
 
 
-def _row(table: pd.DataFrame, study: Study) -> pd.DataFrame | None:
+def _row(by_setting: Mapping[Any, pd.DataFrame], study: Study) -> pd.DataFrame | None:
     keys = tables.study_keys(study)
-    same = table[(table[[*SETTING_KEYS, "bound"]] == [keys[key] for key in (*SETTING_KEYS, "bound")]).all(axis=1)]
+    same = by_setting.get(tuple(keys[key] for key in (*SETTING_KEYS, "bound")))
+    if same is None:
+        return None
     planned = same[same["budget_steps"] == study.budget_steps]
     if len(planned) or len(same) == 1:
         return planned if len(planned) else same
-    if len(same):
-        budgets = ", ".join(f"{steps:,}" for steps in same["budget_steps"])
-        raise ResultsError(
-            f"{study.workload} {study.setting} was run with budgets of {budgets} updates, none of which is today's "
-            f"{study.budget_steps:,}: remove the rows that are not meant"
-        )
-    return None
+    budgets = ", ".join(f"{steps:,}" for steps in same["budget_steps"])
+    raise ResultsError(
+        f"{study.workload} {study.setting} was run with budgets of {budgets} updates, none of which is today's "
+        f"{study.budget_steps:,}: remove the rows that are not meant"
+    )
 
 
 def _check_same(studies: pd.DataFrame, workload: str, folder: Path) -> None:
