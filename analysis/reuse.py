@@ -28,6 +28,7 @@ from analysis.statistics import paper, reach
 from experiments import workloads
 from experiments.protocol import files
 from experiments.protocol.study import ResultsError
+from pipelines.echoing.advice import worth
 
 FIGURES = (figure3, figure5, figure6, figure7)
 SETTING = ["source", "workload", "variant", "batch_size", "shuffle_buffer", "repeated_batch_buffer"]
@@ -56,7 +57,7 @@ FORMS: Mapping[str, Form] = {
     ),
     "fading worth": Form(
         "the k-th copy is worth w to the power of k: 1 + w + w^2 + ...",
-        lambda e, w: (1 - w**e) / (1 - w),
+        worth.speedup,
         (0.0, 0.9999),
     ),
 }
@@ -143,6 +144,21 @@ def best(table: pd.DataFrame) -> str:
     return str(errors.idxmin())
 
 
+def beyond_two(table: pd.DataFrame) -> pd.DataFrame:
+    """What the advisor would expect of each e over 2 from the same setting's e = 2, over what was found: a row an e.
+
+    `law` is by `worth.beyond`, `stays` as if no copy beyond the first were worth anything; each the mean over settings
+    of the expected speed-up over the measured one, with `worst` the one farthest from 1.
+    """
+    twice = table[table["e"] == 2].set_index(SETTING)["speedup"]
+    later = table[table["e"] > 2].join(twice.rename("at_two"), on=SETTING, how="inner")
+    expected = [1 / worth.beyond(1 / two, 2, e) for two, e in zip(later["at_two"], later["e"], strict=True)]
+    later = later.assign(law=expected / later["speedup"], stays=later["at_two"] / later["speedup"])
+    by_e = later.groupby("e")
+    rows = by_e[["law", "stays"]].mean().assign(settings=by_e.size())
+    return rows.assign(worst=by_e["law"].agg(lambda ratios: ratios.iloc[np.abs(np.log(ratios)).argmax()])).reset_index()
+
+
 def draw(table: pd.DataFrame, fit: pd.DataFrame) -> Figure:
     """Speed-up over e with the best form's curves; what the one copy of e = 2 is worth over batch size and buffer."""
     figure, axes = plt.subplots(3, 1, figsize=(6.4, 14), layout="constrained")
@@ -218,9 +234,11 @@ def make(results: Path, scale: str) -> str:
     shown = shown.assign(w=fit["w"].map("{:.3f}".format)).astype(str)
     errors = fit.groupby("form", sort=False)["left_out"].agg(lambda column: float(np.sqrt(np.mean(column**2))))
     words = "; ".join(f"{name}: {error:.1%}" for name, error in errors.items())
+    expected = beyond_two(table).map("{:.3g}".format)
     return (
         f"{report.markdown(shown)}\n\nerror at a point left out, all settings: {words}; best: {best(fit)}, "
-        f"{FORMS[best(fit)].words}\n\ndrawn: {path}"
+        f"{FORMS[best(fit)].words}\n\nExpected from e = 2 alone, over measured:\n\n{report.markdown(expected)}"
+        f"\n\ndrawn: {path}"
     )
 
 

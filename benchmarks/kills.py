@@ -219,6 +219,7 @@ def _complete(job: Job, folder: Path) -> None:
 
 def _round(job: Job, folder: Path, sent: str, moment: float, everyone: bool, count: int) -> tuple[bool, list[str]]:
     """Runs so many of a command; whether any was still running when all were to be killed, and what was wrong then."""
+    before = set(folder.rglob("*.unfinished"))  # of a SIGKILL
     said = [folder / f"said{number}" for number in range(count)]
     processes = [_started(job, folder, path) for path in said]
     deadline = time.monotonic() + moment
@@ -232,7 +233,10 @@ def _round(job: Job, folder: Path, sent: str, moment: float, everyone: bool, cou
     number = getattr(signal, sent)
     for process in running:
         os.killpg(process.pid, number) if everyone else process.send_signal(number)
-    return True, faults + _faults_left(folder, said, running, sent)
+    faults += _faults_left(folder, said, running, sent)
+    if sent != "SIGKILL":
+        faults += [f"{path} is left" for path in set(folder.rglob("*.unfinished")) - before]
+    return True, faults
 
 
 def _started(job: Job, folder: Path, said: Path) -> "subprocess.Popen[bytes]":
@@ -255,7 +259,6 @@ def _faults_left(folder: Path, said: list[Path], killed: "list[subprocess.Popen[
             each.kill()
     if sent != "SIGKILL":
         faults += [f"a traceback:\n{text}" for path in said if "Traceback" in (text := path.read_text())]
-        faults += [f"{path} is left" for path in folder.rglob("*.unfinished")]
     return faults
 
 

@@ -46,6 +46,16 @@ def test_a_form_is_found_again_and_only_it_fits(name):
     assert (errors.drop(name) > 0.03).all()
 
 
+def test_the_advisors_expectation_from_two_is_set_against_what_was_found():
+    setting = dict.fromkeys(reuse.SETTING, 0)
+    points = [(2.0, 1.8), (4.0, 1 + 0.8 + 0.8**2 + 0.8**3), (8.0, 1.8)]
+    rows = reuse.beyond_two(pd.DataFrame([setting | {"e": e, "speedup": speedup} for e, speedup in points]))
+    assert rows["e"].tolist() == [4.0, 8.0]
+    assert rows["law"][0] == pytest.approx(1, rel=1e-3)
+    assert rows["stays"][1] == pytest.approx(1)
+    assert rows["law"][1] == rows["worst"][1] == pytest.approx((1 - 0.8**8) / 0.2 / 1.8, rel=1e-3)
+
+
 def test_two_factors_are_not_fitted():
     setting = dict.fromkeys(reuse.SETTING, 0)
     assert reuse.fits(pd.DataFrame([setting | {"e": e, "speedup": e} for e in (2.0, 3.0)])).empty

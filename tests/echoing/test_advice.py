@@ -147,6 +147,14 @@ def test_likely_speedups_follow_from_results_at_the_factor():
     assert speedup == pytest.approx(1.5)
 
 
+def test_beyond_the_factors_tried_copies_are_worth_less_and_less():
+    (found,) = worth.at([Worth("ours", "a", "example", 2.0, 1 / 1.8)], "example", 4.0)
+    assert found.echo_factor == 4
+    assert 1 / found.share == pytest.approx(1 + 0.8 + 0.8**2 + 0.8**3, rel=1e-3)
+    for share, expected in ((1.05, 1.05), (0.5, 0.25), (0.4, 0.2)):  # useless copies, perfect ones, better ones
+        assert worth.beyond(share, 2.0, 4.0) == pytest.approx(expected, rel=1e-3)
+
+
 def test_sides_that_take_turns_gain_less():
     """Without reading ahead a step takes 4 + 1; with e = 4 each of four takes 4 / 4 + 1 instead of max(4 / 4, 1)."""
     in_turns = choose("example", timing(4.0, 1.0), 5.0, [])

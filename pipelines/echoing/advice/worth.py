@@ -1,7 +1,8 @@
 """What echoed examples are worth, as measured: the fresh examples that training needs, over the baseline's.
 
 evidence.csv has the paper's digitised Figures 3 to 5 and those of our own searches, at each workload's own batch size;
-`python -m analysis.all` writes it anew.
+`python -m analysis.all` writes it anew. Beyond the factors that a workload was tried with, its copies are taken to be
+worth less and less by one law, which `python -m analysis.reuse` judges.
 """
 
 import csv
@@ -13,6 +14,9 @@ from pathlib import Path
 import numpy as np
 
 EVIDENCE = Path(__file__).with_name("evidence.csv")
+
+FADING = np.linspace(0.0, 0.9999, 10_000)
+"""What one copy may be worth, in fresh examples; see `speedup`."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,8 @@ def load(path: Path = EVIDENCE) -> list[Worth]:
 def at(worths: Iterable[Worth], variant: str, echo_factor: float) -> list[Worth]:
     """For each source and workload with this variant, what echoing with `echo_factor` is worth.
 
-    Between the factors that were tried, 1 among them, shares are interpolated, both on log scales; beyond the largest
-    one nothing is known, so it is that one's result.
+    Between the factors that were tried, 1 among them, shares are interpolated, both on log scales. Beyond the largest
+    one `speedup` goes on from its result.
     """
     tried: dict[tuple[str, str], dict[float, float]] = {}
     for worth in worths:
@@ -49,10 +53,27 @@ def at(worths: Iterable[Worth], variant: str, echo_factor: float) -> list[Worth]
     found = []
     for (source, workload), shares in tried.items():
         factors = sorted(shares)
-        factor = min(echo_factor, factors[-1])
-        share = math.exp(np.interp(math.log(factor), np.log(factors), np.log([shares[f] for f in factors])))
-        found.append(Worth(source, workload, variant, factor, share))
+        if echo_factor > (last := factors[-1]):
+            share = beyond(shares[last], last, echo_factor)
+        else:
+            share = math.exp(np.interp(math.log(echo_factor), np.log(factors), np.log([shares[f] for f in factors])))
+        found.append(Worth(source, workload, variant, echo_factor, share))
     return found
+
+
+def speedup(e: np.ndarray, worth: float | np.ndarray) -> np.ndarray:
+    """The law: the k-th copy is worth `worth` to the power of k fresh examples, so e of them 1 + worth + worth^2 ..."""
+    return (1 - worth**e) / (1 - worth)
+
+
+def beyond(share: float, tried: float, echo_factor: float) -> float:
+    """The share that the law expects at a larger factor than `tried`, which gave `share`.
+
+    The share stays where that is none of the baseline's examples saved; further copies are worth a fresh example each
+    where those tried were worth more.
+    """
+    worth = float(np.interp(1 / share, speedup(np.array(tried), FADING), FADING))
+    return share * float(speedup(np.array(tried), worth) / speedup(np.array(echo_factor), worth))
 
 
 def ceiling(worths: Iterable[Worth], variant: str) -> float:
