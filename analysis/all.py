@@ -14,6 +14,7 @@ import pandas as pd
 
 from analysis import (
     detections,
+    documents,
     editions,
     evidence,
     figure3,
@@ -22,7 +23,6 @@ from analysis import (
     figure6,
     figure7,
     figure8,
-    readme,
     reuse,
     timeline,
 )
@@ -66,7 +66,7 @@ def claims(results: Path, scale: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     Parser(__doc__).parse_args(argv)
-    return exit_code(lambda: print(redraw(), readme.save(), evidence.save(), sep="\n\n"))
+    return exit_code(lambda: print(redraw(), documents.save(), evidence.save(), sep="\n\n"))
 
 
 if __name__ == "__main__":
