@@ -1,4 +1,4 @@
-"""Ctrl-C while a command imports its libraries, or where Python can only report it."""
+"""Ctrl-C while a command imports its libraries, or where Python or a library swallows it."""
 
 import os
 import signal
@@ -20,8 +20,15 @@ class Dying:
         os.kill(os.getpid(), signal.{name})
         time.sleep(0)
 
+def careless():
+    try:
+        os.kill(os.getpid(), signal.{name})
+        time.sleep(0)
+    except Exception:
+        pass
+
 def work():
-    Dying()
+    {swallows}()
     for _ in range(500):
         time.sleep(0.01)
     print("unheard")
@@ -42,7 +49,9 @@ def test_an_interrupt_is_one_line(module):
     assert len(said.splitlines()) == 1, said
 
 
+@pytest.mark.parametrize("swallows", ["Dying", "careless"])
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_a_signal_that_comes_in_a_destructor_is_heard(name, code):
-    done = subprocess.run([sys.executable, "-c", SWALLOWED.format(name=name)], capture_output=True, text=True)
+def test_a_signal_that_is_swallowed_is_heard(name, code, swallows):
+    script = SWALLOWED.format(name=name, swallows=swallows)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (code, "", "stopped; kept\n")

@@ -39,8 +39,11 @@ class EngineError(Exception):
     """Trials could not be run; the message says why and what to do. Finished trials are kept."""
 
 
-class Stopped(Exception):
-    """A run was asked to stop, and has saved what it was at."""
+class Stopped(BaseException):
+    """A run was asked to stop, and has saved what it was at.
+
+    No Exception, as KeyboardInterrupt is none: libraries catch those while they are imported, and go on.
+    """
 
 
 class ResultsError(Exception):
