@@ -9,6 +9,7 @@ the verdicts of the `claims_figure<n>.csv` that the figures' analyses write.
 
 import importlib
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -98,6 +99,11 @@ def section(module: Any, results: Path, scale: str) -> dict[str, Any]:
         "command": f"{experiment.EXPERIMENT.command} --scale={scale}",
         "notes": notes,
         "provenance": _provenance(trials, studies),
+        "differs": {
+            plots.WORKLOADS[name]: {"module": f"experiments/workloads/{name}.py", "text": differences(name, scale)}
+            for name in plots.WORKLOADS
+            if name in set(studies["workload"])
+        },
         "panels": _panels(_published(number), bars, measure.mean_column),
         "stands_on": [_standing(study, won, curves, measure.column, scale) for _, study in studies.iterrows()],
         "pictures": [name for name in PICTURES if (results / scale / name.format(number)).exists()],
@@ -119,6 +125,14 @@ def _paragraphs(docstring: str | None) -> list[str]:
     """The paragraphs of a docstring that are no commands, each in one line; the first without `Figure 3: `."""
     parts = [part for part in (docstring or "").strip().split("\n\n") if not part.startswith("    ")]
     return [" ".join(part.split()) for part in [parts[0].partition(": ")[2], *parts[1:]]]
+
+
+def differences(workload: str, scale: str) -> list[str]:
+    """What a workload keeps of the paper at a scale, what differs and why: the paragraphs its module has of it."""
+    docstring = importlib.import_module(f"experiments.workloads.{workload}").__doc__ or ""
+    parts = re.split(r"^(\w+) scale[:.] ", docstring, flags=re.MULTILINE)
+    texts = dict(zip((name.lower() for name in parts[1::2]), parts[2::2], strict=True))
+    return [" ".join(part.split()) for part in texts.get(scale, "").strip().split("\n\n")]
 
 
 def _provenance(trials: pd.DataFrame, studies: pd.DataFrame) -> list[dict[str, str]]:

@@ -7,6 +7,7 @@ import pytest
 
 from analysis import figure4, report
 from analysis.statistics import training_time
+from experiments import workloads
 from experiments.protocol import tables
 
 SMALL = tables.RESULTS / "small"
@@ -68,6 +69,14 @@ def test_every_claim_and_every_winner_is_on_the_page(page):
     commands = re.findall(r"--trial=([0-9a-f]+/\d+/\d+)", text)
     assert len(commands) > 250
     assert set(commands) <= names
+
+
+@pytest.mark.parametrize("workload", workloads.WORKLOADS)
+def test_a_workload_says_what_differs_from_the_paper_at_each_scale(workload):
+    small, gpu = (report.differences(workload, scale) for scale in ("small", "gpu"))
+    assert small != gpu
+    assert all(len(" ".join(text)) > 100 for text in (small, gpu))
+    assert "scale:" not in " ".join(small)
 
 
 def test_training_times_are_those_of_figure_4(page):
