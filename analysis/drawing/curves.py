@@ -1,5 +1,6 @@
 """Learning curves of the winning trials: mean and one standard deviation over the searches (the paper's appendix)."""
 
+import math
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -13,6 +14,8 @@ from analysis.drawing import plots
 from analysis.statistics import reach
 from experiments.protocol.tables import STUDY_KEYS
 
+COLUMNS = 2
+"""As many panels beside each other as can be read where pages are 840 pixels wide."""
 MOST_LINES = 6
 """Panels of more lines than this are drawn larger, so that their legend fits."""
 FAMILIES = {"baseline": "Greys", "batch": "Blues"}
@@ -52,22 +55,22 @@ def mean_curve(lines: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def draw(table: pd.DataFrame, studies: pd.DataFrame) -> Figure:
-    """A row for each workload, a panel for each batch size, a line for each study in it, the target dashed.
+    """A panel for each workload and batch size, a line for each study in it, the target dashed.
 
     Args:
       table: what `curves` gives.
       studies: the same studies' `metric`, `goal` and `target`.
     """
-    rows = [list(of_workload.groupby("batch_size")) for _, of_workload in studies.groupby("workload")]
-    shape = (len(rows), max(len(row) for row in rows))
-    scale = 1.0 if max(len(members) for row in rows for _, members in row) <= MOST_LINES else 1.6
-    size = (scale * 3.6 * shape[1] + 0.6, scale * 3.0 * shape[0] + 0.3)
-    figure, axes = plt.subplots(*shape, figsize=size, squeeze=False, layout="constrained")
-    for row, panels in zip(rows, axes, strict=True):
-        for (_, members), ax in zip(row, panels, strict=False):
-            draw_panel(ax, table, members)
-        for ax in panels[len(row) :]:
-            ax.set_axis_off()
+    panels = [members for _, members in studies.groupby(["workload", "batch_size"])]
+    crowded = max(len(members) for members in panels) > MOST_LINES
+    columns = 1 if crowded else min(COLUMNS, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    size = (6.4, 4.8 * rows) if crowded else (4.0 * columns, 3.2 * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for members, ax in zip(panels, axes.flat, strict=False):
+        draw_panel(ax, table, members)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
     return figure
 
 
@@ -80,7 +83,7 @@ def draw_panel(ax: Axes, table: pd.DataFrame, studies: pd.DataFrame) -> Axes:
         words = label if len(line) else f"{label}: no winner"
         ax.plot(x, mean, color=colours[index], linewidth=1.2, label=words)
         ax.fill_between(x, mean - deviation, mean + deviation, color=colours[index], alpha=0.25, linewidth=0)
-    ax.axhline(first["target"], color="black", linestyle="--", linewidth=1)
+    ax.axhline(first["target"], color="black", linestyle="--", linewidth=1, label="target")
     _limit(ax, pd.concat([line["mean"] for line in lines]), first["goal"])
     ax.set_title(f"{plots.WORKLOADS[first['workload']]}, batch {first['batch_size']}", fontsize=9)
     ax.set_xlabel("fresh examples read")

@@ -111,7 +111,8 @@ def bar(ax: Axes, x: float, row: pd.Series, baseline: float | None, width: float
     if row["reached"] < row["searches"]:
         words, turned = f"{row['reached']} of {row['searches']}", 90 if width < 0.4 else 0
         words += " reached" if turned else "\nreached"
-        ax.annotate(words, (x, 0), ha="center", va="bottom", fontsize=7, rotation=turned)
+        frame = {"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
+        ax.annotate(words, (x, 0), ha="center", va="bottom", fontsize=7, rotation=turned, bbox=frame)
     if variant != "baseline" and baseline is not None:
         reach = width * 0.45 / 0.8
         ideal = baseline / row["echo_factor"]
@@ -204,7 +205,9 @@ def _legend(variants: Sequence[str]) -> list[Artist]:
         )
         for variant in variants
     ]
-    return [*patches, Line2D([], [], color="black", linewidth=1, linestyle="--", label="baseline / e")]
+    ideal = Line2D([], [], color="black", linewidth=1, linestyle="--", label="baseline / e")
+    ends = Line2D([], [], color="black", linewidth=0, marker="|", markersize=9, label="lowest to highest search")
+    return [*patches, ideal, ends]
 
 
 def study_labels(studies: pd.DataFrame) -> list[str]:

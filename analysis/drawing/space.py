@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from analysis.drawing import plots
 from analysis.statistics import reach
 
-COLUMNS = 5
+COLUMNS = 3
 MARKS: dict[str, Any] = {
     "not reached or stopped": {"marker": "o", "s": 14, "facecolors": "none", "edgecolors": "#808080"},
     "reached": {"marker": "o", "s": 14, "color": "#3b6fb6"},
