@@ -45,7 +45,20 @@ def test_verdicts_are_counted_by_workload(tmp_path):
     assert found.loc["all"].astype(int).tolist() == [7, 3, 1, 1, 1, 5, 3]
     assert "written: " in editions.make(tmp_path, "small")
     page = (tmp_path / "small" / "editions.md").read_text()
+    assert "Not run anew" not in page
     assert page.count("| gone") == page.count("| new") == 1
+
+
+def test_a_workload_with_the_same_numbers_was_not_run_anew(tmp_path):
+    same = [claim("a", "holds", workload="ResNet"), claim("b", "holds", workload="ResNet")]
+    write(tmp_path / "small" / "first_edition", claim("a", "holds"), *same)
+    write(tmp_path / "new" / "small", claim("a", "holds", ours="0.7"), *same)
+    (tmp_path / "small" / "first_edition").rename(tmp_path / "new" / "small" / "first_edition")
+    editions.make(tmp_path / "new", "small")
+    page = (tmp_path / "new" / "small" / "editions.md").read_text()
+    assert "Not run anew yet: ResNet." in page
+    assert "| ResNet" not in page
+    assert "| SSD" in page
 
 
 def test_no_first_edition_is_said(tmp_path):
