@@ -13,14 +13,14 @@ ImageNet, and `--config.model.init_from=FILE` starts stem and stages from its we
 stays random. That is another study, whose hash covers what the file holds and not where it lies. The search spaces were
 made for random weights.
 
-Small scale: 4,000 scenes of one to five Fashion-MNIST objects, tinted, on photographs, stored as JPEGs of 64 pixels,
+Small scale: 1,600 scenes of one to five Fashion-MNIST objects, tinted, on photographs, stored as JPEGs of 64 pixels,
 patches of them resized to 48; two residual blocks and maps of 6, 3 and 1 cells (184 default boxes), virtual batches of
-16. Calibrated on the baseline alone, on seeds that no result has, then frozen: rates / (1 - momentum) of 0.3 to 1.3 are
-good and above 5 fail; within the budget of 64,000 scenes the best of its trials end at an mAP of 0.189 to 0.196, and
-the target of 0.18 is slightly worse than that. The shuffle buffer holds 8 % of the training set, as there, 21 batches
-(39). Budgets have the paper's proportions, and the validation scenes are 1,000, so that successive evaluations differ
-less by chance. The search space is wide; each setting's own is placed in it by `experiments.place`. Given up: an mAP
-near the paper's, which would take minutes a trial.
+16. Calibrated on the baseline alone, then frozen: 25 single trials on wider spaces put good rates / (1 - momentum) at
+0.3 to 1 and early first drops out of the good ones; the best of them ended at an mAP of 0.10 to 0.13, and the target of
+0.09 is slightly worse than that. Five searches of 10 feasible trials then gave the baseline a mean of 16,960 scenes,
+15,200 to 18,400 (a spread of 19 %; the paper's is 6 %). That is 10.6 epochs, where the paper takes 56; the shuffle
+buffer holds 8 % of the training set, as there. With echoing before augmentation the target comes before the second drop
+does, so that one's place does not matter there. Given up: an mAP near the paper's, which would take minutes a trial.
 
 GPU scale: COCO's images at 128 pixels, a backbone half as wide, batches of 32, for one GPU and a day; decoding holds it
 up on hosts of few cores. Target and budgets are estimates, not calibrated; so is the time of an update, which so small
@@ -132,8 +132,8 @@ def _small(c: ConfigDict) -> None:
         "data_dir": "runs/data",
         "stored_size": 64,
         "size": 48,
-        "train_examples": 4_000,
-        "validation_examples": 1_000,
+        "train_examples": 1_600,
+        "validation_examples": 300,
         "most_objects": 5,
         "smallest_area": 0.3,
         "colour_strength": 0.4,
@@ -142,7 +142,7 @@ def _small(c: ConfigDict) -> None:
     c.model = _model(
         stages=(1, 1),
         strides=(1, 2),
-        width=16,
+        width=8,
         extra_channels=(32, 32),
         scales=(0.3, 0.5, 0.75, 1.0),
         aspect_ratios=((2.0,), (2.0,), (2.0,)),
@@ -153,19 +153,18 @@ def _small(c: ConfigDict) -> None:
         dtype="float32",
     )
     c.nesterov = False
-    c.target = 0.18
+    c.target = 0.09
     c.batch_size = 16
-    c.shuffle_buffer = 340
-    c.eval_every_steps = 100
-    c.eval_batch_size = 500
-    c.warm_up_examples = 3.5 * 4_000
-    c.budget_fresh_examples = settings.image_budgets(baseline=64_000, batch=53_328, after=40_000, before=32_000)
+    c.shuffle_buffer = 130
+    c.eval_every_steps = 50
+    c.eval_batch_size = 300
+    c.warm_up_examples = 3.5 * 1_600
+    c.budget_fresh_examples = settings.image_budgets(baseline=22_400, batch=22_400, after=22_400, before=22_400)
     c.search_space = settings.space(
-        learning_rate=(0.01, 1.0), momentum=(0.5, 0.98), first_drop=(0.2, 0.95), second_drop=(0.6, 1.0)
+        learning_rate=(0.04, 0.4), momentum=(0.6, 0.92), first_drop=(0.3, 0.8), second_drop=(0.6, 1.0)
     )
-    c.seed = 2
     c.trials = 10
-    c.seconds_per_update = 0.016  # of a quiet core, evaluation included
+    c.seconds_per_update = 0.034  # of the committed trials, evaluation included, two side by side on two 2.4 GHz cores
 
 
 def _smoke(c: ConfigDict) -> None:
@@ -179,10 +178,6 @@ def _smoke(c: ConfigDict) -> None:
     c.eval_every_steps = 10
     c.warm_up_examples = 100.0
     c.budget_fresh_examples = settings.image_budgets(baseline=960, batch=960, after=960, before=960)
-    c.search_space = settings.space(
-        learning_rate=(0.04, 0.4), momentum=(0.6, 0.92), first_drop=(0.3, 0.8), second_drop=(0.6, 1.0)
-    )
-    c.seed = 0
     c.searches = 2
     c.trials = 3
     c.seconds_per_update = 0.03
