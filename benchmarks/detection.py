@@ -35,7 +35,7 @@ def seconds_of_metric() -> float:
     generator = np.random.default_rng(0)
     corners = np.sort(generator.uniform(size=(IMAGES, OBJECTS, 2, 2)), axis=2).reshape(IMAGES, OBJECTS, 4)
     labels = generator.integers(CLASSES, size=(IMAGES, OBJECTS))
-    truth = {
+    truth: dict[str, np.ndarray] = {
         "image_id": np.arange(IMAGES),
         "boxes": corners.astype(np.float32),
         "labels": labels,
