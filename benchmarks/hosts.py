@@ -18,6 +18,8 @@ from experiments.protocol import worker
 if __name__ == "__main__":
     Parser(__doc__).parse_args()  # before TensorFlow is imported, which takes seconds
 os.environ.update(worker.environment("small"))
+if hasattr(os, "sched_setaffinity"):  # before TensorFlow makes its threads
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 import numpy as np
 import tensorflow as tf
@@ -70,19 +72,10 @@ def jpegs() -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices({"image": images_, "name": ["picture"] * len(images_)}).repeat()
 
 
-def _on_one_core() -> None:
-    """Keeps every thread of this process, TensorFlow's too, to one core, where the system can."""
-    if hasattr(os, "sched_setaffinity"):
-        core = {min(os.sched_getaffinity(0))}
-        for thread in os.listdir("/proc/self/task"):
-            os.sched_setaffinity(int(thread), core)
-
-
 def main() -> None:
     """Prints both tables."""
     for threads in THREADS:
         print(f"{threads:4} sleeping decoders: {sleeping_rate(threads):.2f} of the ideal images a second")
-    _on_one_core()
     augment = images.random_resized_crop(224, smallest_area=0.08, colour_strength=0.4)
     seed = tf.constant([0, 0], tf.int64)
 
