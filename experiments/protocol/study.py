@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -259,10 +260,16 @@ def at_setting(config: ConfigDict, setting: str) -> ConfigDict:
 
 
 def _digest(init_from: str) -> str:
+    path = Path(init_from).expanduser()
     try:
-        return files.sha256(Path(init_from).expanduser())
+        digest = files.sha256(path)
     except OSError as error:
         raise ConfigError(f"config.model.init_from: {init_from}: {error.strerror}") from None
+    if not zipfile.is_zipfile(path):  # what NumPy writes; its arrays are looked at once the network is known
+        raise ConfigError(
+            f"config.model.init_from: {init_from} is damaged, or nothing that `python -m experiments.backbone` wrote"
+        )
+    return digest
 
 
 def _setting(variant: str, echo_factor: float, batch_size: int, shuffle_buffer: int, repeated_batch_buffer: int) -> str:

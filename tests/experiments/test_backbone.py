@@ -152,10 +152,14 @@ def test_a_file_that_changed_since_the_study_was_made_is_refused(file, ssd, tmp_
         Training(study)
 
 
-def test_a_file_that_is_not_there_is_refused_before_anything_runs(tmp_path, capsys):
+def test_a_file_that_is_not_there_or_holds_no_arrays_is_refused_before_anything_runs(tmp_path, capsys):
     command = ["--scale=smoke", "--panel=e", f"--runs={tmp_path / 'runs'}", f"--config.model.init_from={tmp_path}/none"]
     assert command_line.main(figure3.EXPERIMENT, command) == 1
     assert capsys.readouterr().err == f"error: config.model.init_from: {tmp_path}/none: No such file or directory\n"
+    (tmp_path / "none").write_text("no arrays", encoding="utf-8")
+    assert command_line.main(figure3.EXPERIMENT, command) == 1
+    assert f"{tmp_path}/none is damaged, or nothing that" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_another_network_has_no_such_setting():
