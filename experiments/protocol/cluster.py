@@ -27,6 +27,8 @@ ANSWER_SECONDS = 20.0
 STOP_SECONDS = 60.0
 """How long local workers may take to save their trials when the run is to stop."""
 
+GONE = "the scheduler went away; finished trials are kept, run the same command again"
+
 
 def run_trials(
     progress: Progress, root: Path, client: Any, checkpoint_seconds: float, bar: "tqdm[Any]", *, stops_workers: bool
@@ -59,7 +61,8 @@ def run_trials(
     completed = as_completed()
 
     def submit() -> None:
-        ready = max(1, sum(client.nthreads().values())) + 1
+        with _answering():
+            ready = max(1, sum(client.nthreads().values())) + 1
         while len(running) < ready and (task := progress.next_task()) is not None:
             study = progress.studies[task.study].to_json()
             future = client.submit(
@@ -69,7 +72,8 @@ def run_trials(
             completed.add(future)
 
     try:
-        _await_workers(client)
+        with _answering():
+            _await_workers(client)
         submit()
         for future in completed:
             task = running.pop(future)
@@ -84,6 +88,19 @@ def run_trials(
             while any(_ask(client)) and time.monotonic() < deadline:
                 time.sleep(0.2)
         raise
+
+
+@contextlib.contextmanager
+def _answering() -> Iterator[None]:
+    """For what is asked of the scheduler.
+
+    Raises:
+      EngineError: it does not answer any more.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise EngineError(GONE) from error
 
 
 def _ask(client: Any) -> list[bool]:
@@ -105,7 +122,7 @@ def _take(progress: Progress, task: Task, future: Any) -> None:
             "again and again (out of memory?); finished trials are kept, run with fewer --workers"
         ) from error
     except FutureCancelledError as error:
-        raise EngineError("the scheduler went away; finished trials are kept, run the same command again") from error
+        raise EngineError(GONE) from error
     except (Stopped, claim.Lost):
         progress.put_back(task)  # its worker is going away, or was silent; the trial goes on at another one
     except Exception as error:

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from experiments.protocol import files, tables
 from experiments.protocol.study import ResultsError
 
 RESULTS = Path("results")
+CHECKOUT = Path(__file__).parents[2]
 SPACE = {
     "learning_rate": {"scale": "log", "low": 0.01, "high": 1.0},
     "momentum": {"scale": "reverse_log", "low": 0.9, "high": 0.999},
@@ -181,6 +183,21 @@ def test_figures_are_the_same_bytes_each_time(tmp_path):
         files.write_together(plots.pictures(figure3.draw([("published", bars)]), tmp_path / name))
     for suffix in (".png", ".svg"):
         assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+
+
+@pytest.mark.slow
+def test_figures_depend_on_nothing_of_the_users_matplotlib_or_locale(tmp_path):
+    """Figure 3 as it is committed, whatever backend, settings, encoding and language the user has."""
+    (tmp_path / "matplotlibrc").write_text("font.family: serif\naxes.grid: True\nsavefig.dpi: 50\n", encoding="utf-8")
+    users = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "MATPLOTLIBRC": str(tmp_path)}
+    users |= {"PYTHONUTF8": "0", "LC_ALL": "C"}
+    command = [sys.executable, "-X", "utf8=0", "-m", "analysis.figure3", "--scale=published", f"--results={tmp_path}"]
+    done = subprocess.run(command, env=os.environ | users, capture_output=True, cwd=CHECKOUT)
+    assert done.returncode == 0, done.stderr
+    written = sorted((tmp_path / "published").iterdir())
+    assert {path.suffix for path in written} >= {".png", ".svg", ".csv", ".md"}
+    for path in written:
+        assert path.read_bytes() == (tables.RESULTS / "published" / path.name).read_bytes(), path.name
 
 
 def test_partly_reached_target_is_written_on_the_plot():

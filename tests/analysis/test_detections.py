@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from analysis import detections
+from experiments import detections as recording
 from experiments.protocol.study import ResultsError
 
 
@@ -32,6 +33,13 @@ def test_true_boxes_and_likely_ones_are_drawn_in_pixels(tmp_path):
     assert [text.get_text() for text in figure.axes[0].texts] == ["3: 0.9"]
     assert "drawn" in detections.make(tmp_path, "small")
     assert (tmp_path / "small" / "detections.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("momentum", ["nan", "1", "-0.1", "inf", "much"])
+def test_a_momentum_that_is_none_is_refused(momentum, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        recording.main(["--scale=small", f"--momentum={momentum}"])
+    assert "argument --momentum: must be 0 or above and below 1" in capsys.readouterr().err
 
 
 def test_what_was_not_recorded_says_what_to_run(tmp_path):

@@ -89,6 +89,25 @@ def test_a_trial_moves_from_a_worker_that_leaves_to_the_next_one(tmp_path, sched
 
 
 @pytest.mark.slow
+def test_a_scheduler_that_dies_is_one_line(tmp_path):
+    address = tmp_path / "cluster.json"
+    scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host=127.0.0.1", "--port=0"]
+    command = [sys.executable, "-m", "experiments.figure3", "--scale=smoke", "--panel=a", f"--scheduler={address}"]
+    with started(*scheduler, "--no-dashboard", f"--scheduler-file={address}", cwd=tmp_path) as dying:
+        wait_until(address.exists)
+        said = (tmp_path / "said").open("w+", encoding="utf-8")
+        run = subprocess.Popen([*command, f"--runs={tmp_path / 'runs'}"], cwd=CHECKOUT, stdout=said, stderr=said)
+        wait_until(lambda: "no worker is connected" in (tmp_path / "said").read_text(encoding="utf-8"))
+        dying.kill()
+        assert run.wait(60) == 1
+    said.close()
+    lines = (tmp_path / "said").read_text(encoding="utf-8").splitlines()
+    waiting, *rest = (line for line in lines if line.strip() and "trial/s" not in line)  # beside the bar
+    assert waiting.startswith("no worker is connected")
+    assert [line for line in rest if "no worker" not in line] == [f"error: {cluster.GONE}"]
+
+
+@pytest.mark.slow
 def test_a_worker_without_the_suites_environment_is_refused(tmp_path, scheduler_file):
     command = ["-m", "distributed.cli.dask_worker", "--nthreads=1", f"--scheduler-file={scheduler_file}"]
     bare = {name: value for name, value in os.environ.items() if name not in worker.environment("smoke")}

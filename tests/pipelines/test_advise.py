@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from analysis import evidence
+from experiments import advise as advise_a_workload
 from pipelines.echoing.advice import __main__ as command
 from pipelines.echoing.advice import advise, worth
 from pipelines.echoing.advice.__main__ import load_config, main
@@ -272,3 +273,9 @@ def test_advice_for_a_fit_without_data():
     model.compile("sgd", "mse")
     with pytest.raises(TypeError, match="no data"):
         advise_fit(model)
+
+
+@pytest.mark.parametrize("ratio", ["1e12", "1e300"])
+def test_a_source_slower_than_anyone_waits_for_is_refused(ratio, capsys):
+    assert advise_a_workload.main(["--workload=transformer_lm1b", "--scale=smoke", f"--ratio={ratio}"]) == 1
+    assert "error: --ratio must be at most" in capsys.readouterr().err
