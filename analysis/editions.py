@@ -93,8 +93,8 @@ def make(results: Path, scale: str) -> str:
     text = "\n\n".join(
         [
             f"# Two editions of the results at {scale} scale",
-            "An edition is all searches anew, on other seeds. A verdict is of the interval in which 95 % of such "
-            "editions lie: holds, undecided, does not hold.",
+            "An edition is all searches anew, on other seeds; a workload's settings may differ too, as its module "
+            "says. A verdict is of the interval in which 95 % of editions of the same settings lie.",
             *([f"Not run anew yet: {', '.join(rest)}."] if rest else []),
             report.markdown(counts(claims)),
             report.markdown(claims),

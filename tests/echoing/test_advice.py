@@ -149,7 +149,7 @@ def test_likely_speedups_follow_from_results_at_the_factor():
 
 def test_beyond_the_factors_tried_copies_are_worth_less_and_less():
     (found,) = worth.at([Worth("ours", "a", "example", 2.0, 1 / 1.8)], "example", 4.0)
-    assert found.echo_factor == 4
+    assert (found.echo_factor, found.tried) == (4, 2)
     assert 1 / found.share == pytest.approx(1 + 0.8 + 0.8**2 + 0.8**3, rel=1e-3)
     for share, expected in ((1.05, 1.05), (0.5, 0.25), (0.4, 0.2)):  # useless copies, perfect ones, better ones
         assert worth.beyond(share, 2.0, 4.0) == pytest.approx(expected, rel=1e-3)

@@ -116,9 +116,10 @@ def _expectations(advice: Advice) -> list[str]:
         "to the same target; at equal steps echoing costs quality.",
     ]
     for known, speedup in best.likely:
+        expected = "" if known.tried is None else f" (expected from e = {known.tried:g})"
         lines.append(
             f"- {known.workload} ({known.source}): {known.share:.2f} of the fresh examples at e = "
-            f"{known.echo_factor:g}, {speedup:.2f} times as fast"
+            f"{known.echo_factor:g}{expected}, {speedup:.2f} times as fast"
         )
     return lines
 

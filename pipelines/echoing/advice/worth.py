@@ -21,13 +21,17 @@ FADING = np.linspace(0.0, 0.9999, 10_000)
 
 @dataclass(frozen=True)
 class Worth:
-    """One result: with this echo factor training needs `share` of the baseline's fresh examples."""
+    """One result: with this echo factor training needs `share` of the baseline's fresh examples.
+
+    `tried` is the largest factor that was tried, where `share` is not measured but expected beyond it.
+    """
 
     source: str
     workload: str
     variant: str
     echo_factor: float
     share: float
+    tried: float | None = None
 
 
 def load(path: Path = EVIDENCE) -> list[Worth]:
@@ -44,7 +48,7 @@ def at(worths: Iterable[Worth], variant: str, echo_factor: float) -> list[Worth]
     """For each source and workload with this variant, what echoing with `echo_factor` is worth.
 
     Between the factors that were tried, 1 among them, shares are interpolated, both on log scales. Beyond the largest
-    one `speedup` goes on from its result.
+    one they are what `beyond` expects.
     """
     tried: dict[tuple[str, str], dict[float, float]] = {}
     for worth in worths:
@@ -57,7 +61,7 @@ def at(worths: Iterable[Worth], variant: str, echo_factor: float) -> list[Worth]
             share = beyond(shares[last], last, echo_factor)
         else:
             share = math.exp(np.interp(math.log(echo_factor), np.log(factors), np.log([shares[f] for f in factors])))
-        found.append(Worth(source, workload, variant, echo_factor, share))
+        found.append(Worth(source, workload, variant, echo_factor, share, last if echo_factor > last else None))
     return found
 
 
@@ -69,8 +73,7 @@ def speedup(e: np.ndarray, worth: float | np.ndarray) -> np.ndarray:
 def beyond(share: float, tried: float, echo_factor: float) -> float:
     """The share that the law expects at a larger factor than `tried`, which gave `share`.
 
-    The share stays where that is none of the baseline's examples saved; further copies are worth a fresh example each
-    where those tried were worth more.
+    Where copies saved nothing the share stays; where each was worth a fresh example or more it falls as 1 / e.
     """
     worth = float(np.interp(1 / share, speedup(np.array(tried), FADING), FADING))
     return share * float(speedup(np.array(tried), worth) / speedup(np.array(echo_factor), worth))
